@@ -1,0 +1,105 @@
+"""The shapes of a mediation: views, disputes, scores, candidates. The file formats are these models."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field, model_validator
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True)]
+
+
+class Strategy(StrEnum):
+    """The paper's four prompting strategies."""
+
+    SINGLE = "single"
+    COT = "cot"
+    COT_SELF_SCORE = "cot-self-score"
+    COT_FEEDBACK = "cot-feedback"
+
+
+StrategyChoice = Literal["single", "cot", "cot-self-score", "cot-feedback", "all"]
+Category = Literal["safe", "welcome", "other"]
+
+
+class _Record(BaseModel):
+    """Common rules: unknown fields are mistakes worth reporting, and records do not change once made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class View(_Record):
+    """One side's point of view: ``{place, reason, suggestion}``, or free ``text``; never empty."""
+
+    place: Text = ""
+    reason: Text = ""
+    suggestion: Text = ""
+    text: Text = ""
+    demographics: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "View":
+        if not (self.place or self.reason or self.suggestion or self.text):
+            raise ValueError("a view is empty: give it `text`, or at least one of `place`, `reason`, `suggestion`")
+        if self.text and (self.place or self.reason or self.suggestion):
+            raise ValueError("a view has both `text` and `place`/`reason`/`suggestion`: use one form or the other")
+        return self
+
+    def as_text(self) -> str:
+        """The whole view as running text (place, reason, suggestion in this order): what the encoder reads."""
+        if self.text:
+            return self.text
+        parts = (part for part in (self.place, self.reason, self.suggestion) if part)
+        return " ".join(part if part[-1] in ".!?…\"”'" else part + "." for part in parts)
+
+
+class Dispute(_Record):
+    """Two opposing views; the unit that Evenhand works on and the content of a dispute file."""
+
+    view_a: View
+    view_b: View
+    title: Text = ""
+    category: Category = "other"
+
+    def swapped(self) -> "Dispute":
+        """The same dispute with A and B exchanged."""
+        return self.model_copy(update={"view_a": self.view_b, "view_b": self.view_a})
+
+
+class Scores(_Record):
+    """Empathic similarity of one text to each view.
+
+    ``score_a`` and ``score_b`` are calibrated per view, 0..1 (see mediator/empathy.py); ``raw_a`` and ``raw_b`` are the
+    plain cosines, -1..1.
+    """
+
+    score_a: float = Field(ge=0, le=1)
+    score_b: float = Field(ge=0, le=1)
+    raw_a: float
+    raw_b: float
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def gap(self) -> float:
+        """|a - b|, 0..1: 0 is empathically neutral."""
+        return abs(self.score_a - self.score_b)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def tilt(self) -> float:
+        """A - b, -1..1: above zero leans to A, below zero to B."""
+        return self.score_a - self.score_b
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def warmth(self) -> float:
+        """min(a, b), 0..1: how close the text comes to the side it serves less."""
+        return min(self.score_a, self.score_b)
+
+
+class Candidate(_Record):
+    """One proposed compromise. ``round`` counts from 1; ``scores`` is None until the scorer has read the text."""
+
+    text: Text = Field(min_length=1)
+    strategy: Strategy
+    round: int = Field(default=1, ge=1)
+    scores: Scores | None = None

@@ -1,0 +1,457 @@
+"""The sub-commands of the main job: propose, score, models list. ui/cli.py makes them part of `evenhand`."""
+
+import argparse
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+# Only light imports here: `evenhand --help` and a mistyped option must not wait for what they do not need.
+from mediator.cancellation import Cancellation, Cancelled
+from mediator.errors import EvenhandError, InputError
+from mediator.settings import ENCODER_VARIABLE, MODEL_VARIABLE, default_encoder, default_model, without_keys
+
+if TYPE_CHECKING:
+    from mediator.mediation import Event, MediationDone
+    from mediator.models import ModelChoice
+    from mediator.schema import Dispute
+    from mediator.terminal import Picture
+    from mediator.writers.base import Writer
+
+Handler = Callable[[argparse.Namespace], int]
+Item = TypeVar("Item")
+
+DONE = 0
+FAILED = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+"""What a shell calls a program that Ctrl-C ended: 128 + SIGINT."""
+
+_LARGEST_SEED = 2**31 - 1  # what every writer's generator takes
+
+_MODELS = """\
+models (--model):
+  drafter                  the default: hand-written measures and a search; no language model
+  bundled                  a language model that ships with Evenhand (not in this version)
+  claude[:MODEL]           Claude, over the network; needs ANTHROPIC_API_KEY
+  gguf:PATH                a language model in a GGUF file, run by llama.cpp
+  hf:PATH_OR_ID[+ADAPTER]  a Hugging Face model, with a PEFT adapter if you like
+  openai:MODEL@URL         any server that speaks the OpenAI protocol; sends OPENAI_API_KEY if set
+"""
+
+_DISPUTE_HELP = "a YAML or JSON file, the name of a bundled example, or - for standard input"
+
+
+def add_commands(commands: Any) -> None:
+    """Add propose, score and models to a parser's sub-commands; each sets ``handler`` to a `Handler`."""
+    _add_propose(commands)
+    _add_score(commands)
+    _add_models(commands)
+
+
+def run_guarded(handler: Handler, arguments: argparse.Namespace) -> int:
+    """Run a sub-command and return what to exit with. A failure is one sentence on stderr; its traceback is logged."""
+    from mediator.log import log_error, log_file, start_logging
+
+    start_logging(bool(getattr(arguments, "verbose", False)))
+    try:
+        status = handler(arguments)
+        sys.stdout.flush()
+        return status
+    except EvenhandError as error:
+        log_error(error)
+        say(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python would complain once more when it flushes at exit.
+        _redirect_to_nowhere(sys.stdout)
+        return DONE
+    except (KeyboardInterrupt, Cancelled):
+        say("Stopped.")
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last resort: no traceback on the screen
+        log_error(error)
+        say(f"Something went wrong inside Evenhand ({type(error).__name__}). The details are in {log_file()}.")
+        return FAILED
+
+
+def say(message: str) -> None:
+    """Write one line on stderr, without keys and without anything that a terminal would obey."""
+    from mediator.terminal import safe
+
+    line = f"evenhand: {safe(without_keys(message))}\n"
+    encoding = getattr(sys.stderr, "encoding", None) or "ascii"
+    with suppress(OSError, ValueError):
+        sys.stderr.write(line.encode(encoding, "replace").decode(encoding))
+        sys.stderr.flush()
+
+
+def _add_propose(commands: Any) -> None:
+    parser = commands.add_parser(
+        "propose",
+        help="draft compromises for a dispute, with their closeness to both sides",
+        description="Draft compromises for a dispute and show how close each comes to both sides, best first.",
+        epilog=_MODELS
+        + """
+strategies (--strategy), after the paper:
+  single          one request
+  cot             first what the two suggestions share, then compromises
+  cot-self-score  the model rates its own closeness to each view and improves
+  cot-feedback    the default: the scores go back to the model, up to --rounds times
+  all             the four of them, and the best of all they wrote
+
+examples:
+  evenhand propose library-hours
+  evenhand propose dispute.yaml --strategy all --json
+  evenhand propose --view-a "Dogs need to run." --view-b "Dogs must be on a leash." --comment "no fences"
+
+exit status: 0 done; 1 the work failed, or failed half-way (what was finished is printed); 2 bad usage or bad input;
+130 stopped with Ctrl-C (what was finished is printed)""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_dispute(parser)
+    parser.add_argument("--model", metavar="M", help=f"who writes; see below (default: ${MODEL_VARIABLE} or drafter)")
+    parser.add_argument(
+        "--strategy", metavar="S", default="cot-feedback", help="how it is asked; see below (default: cot-feedback)"
+    )
+    parser.add_argument("-n", "--count", type=int, default=4, metavar="N", help="how many compromises (default: 4)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, metavar="N", help="at most so many rounds of cot-feedback (default: 3)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="the same seed repeats what can be repeated (default: 0)"
+    )
+    parser.add_argument(
+        "--comment",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help='the mediator\'s own wish, such as "no cameras" or "cheaper"; may be given several times',
+    )
+    _add_common(parser)
+    parser.set_defaults(handler=propose_command)
+
+
+def _add_score(commands: Any) -> None:
+    parser = commands.add_parser(
+        "score",
+        help="score texts against both views of a dispute",
+        description="Score texts against both views of a dispute. With --json: a list in the order given.",
+        epilog="""\
+example:
+  evenhand score library-hours --text "Quiet until three, lively afterwards." --text "Close the library."
+
+exit status: 0 done; 1 the work failed; 2 bad usage or bad input""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_dispute(parser)
+    parser.add_argument(
+        "--text",
+        action="append",
+        required=True,
+        metavar="TEXT",
+        help="a text to score, such as a compromise; may be given several times",
+    )
+    _add_common(parser)
+    parser.set_defaults(handler=score_command)
+
+
+def _add_models(commands: Any) -> None:
+    parser = commands.add_parser(
+        "models", help="what can write and what can score", description="What can write and what can score."
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = actions.add_parser(
+        "list",
+        help="list the models: installed or not and why, size, licence, where the text goes",
+        description="List the models: installed or not and why, size, licence, and where the text goes.",
+        allow_abbrev=False,
+    )
+    _add_output(listing)
+    listing.set_defaults(handler=models_list_command)
+
+
+def _add_dispute(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dispute", nargs="?", metavar="DISPUTE", help=_DISPUTE_HELP)
+    parser.add_argument("--view-a", metavar="TEXT", help="the first view, instead of DISPUTE")
+    parser.add_argument("--view-b", metavar="TEXT", help="the second view, instead of DISPUTE")
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--encoder",
+        metavar="NAME",
+        help="what scores: bundled, a GGUF file, or a sentence-transformers folder or hub name "
+        f"(default: ${ENCODER_VARIABLE} or bundled)",
+    )
+    _add_output(parser)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print machine-readable JSON on stdout and nothing else")
+    parser.add_argument("--verbose", action="store_true", help="print the log on stderr")
+
+
+def propose_command(arguments: argparse.Namespace) -> int:
+    """Run `evenhand propose`: check everything, load, announce where the text goes, write, print."""
+    from mediator.mediation import MediationOptions, propose
+    from mediator.models import parse_model
+
+    options = MediationOptions(
+        strategy=arguments.strategy,
+        count=arguments.count,
+        rounds=arguments.rounds,
+        seed=arguments.seed,
+        comments=tuple(_clean(comment) for comment in arguments.comment),
+    )
+    if not 0 <= options.seed <= _LARGEST_SEED:
+        raise InputError(f"The seed is {options.seed}.", f"Choose 0 to {_LARGEST_SEED}.")
+    choice = parse_model(arguments.model or default_model())
+    dispute = _dispute(arguments)
+    scorer, writer = _load(choice, arguments.encoder or default_encoder())
+    try:
+        if writer.destination is not None:
+            say(f"The text of the views goes to {writer.destination} (model {writer.name}).")
+        cancel = Cancellation()
+        events = propose(dispute, writer, scorer, options, cancel)
+        with _cancelled_by_interrupt(cancel):
+            done = _watch(_in_background(events, cancel))
+    finally:
+        writer.close()
+        scorer.close()
+    if arguments.json:
+        _print_json(
+            {
+                "dispute": dispute.model_dump(mode="json"),
+                "model": writer.name,
+                "strategy": options.strategy,
+                "seed": options.seed,
+                "candidates": [_candidate_as_json(candidate) for candidate in done.candidates],
+                "timings": {name: round(seconds, 4) for name, seconds in done.timings.items()},
+            }
+        )
+    else:
+        _print_result(dispute, writer, done, options.count, options.strategy)
+    sys.stdout.flush()
+    if done.cancelled:
+        say("Stopped; this is what was finished." if done.candidates else "Stopped before anything was finished.")
+        return INTERRUPTED
+    if done.problem:
+        say(done.problem)
+        return FAILED
+    return DONE
+
+
+def score_command(arguments: argparse.Namespace) -> int:
+    """Run `evenhand score`."""
+    from mediator.empathy import EmpathyModel
+
+    texts = [_clean(text) for text in arguments.text]
+    for number, text in enumerate(texts, start=1):
+        if not text.strip():
+            raise InputError(f"Text {number} is empty: there is nothing to score.", "Give --text at least one word.")
+    dispute = _dispute(arguments)
+    scorer = EmpathyModel.load(arguments.encoder or default_encoder())
+    try:
+        scored = list(zip(texts, scorer.score(dispute, texts), strict=True))
+    finally:
+        scorer.close()
+    if arguments.json:
+        _print_json([{"text": text, **scores.model_dump(mode="json")} for text, scores in scored])
+        return DONE
+    picture = _picture(sys.stdout)
+    picture.dispute(dispute)
+    for number, (text, scores) in enumerate(scored, start=1):
+        picture.scored(number, text, scores)
+    return DONE
+
+
+def models_list_command(arguments: argparse.Namespace) -> int:
+    """Run `evenhand models list`."""
+    from dataclasses import asdict
+
+    from mediator.models import catalogue
+
+    entries = catalogue()
+    if arguments.json:
+        _print_json([asdict(entry) for entry in entries])
+    else:
+        _picture(sys.stdout).catalogue(entries)
+    return DONE
+
+
+def _dispute(arguments: argparse.Namespace) -> "Dispute":
+    from mediator.disputes import example_names, read_dispute
+    from mediator.schema import Dispute, View
+
+    given = (arguments.view_a is not None, arguments.view_b is not None)
+    if arguments.dispute is not None:
+        if any(given):
+            raise InputError("Both DISPUTE and a view are given.", "Give DISPUTE, or --view-a and --view-b.")
+        return read_dispute(arguments.dispute)
+    if not any(given):
+        raise InputError(
+            "No dispute is given.",
+            f"Name a file or an example ({', '.join(example_names())}), or give --view-a and --view-b.",
+        )
+    if not all(given):
+        raise InputError(f"--view-{'b' if given[0] else 'a'} is missing.", "Give both views.")
+    views = [_clean(arguments.view_a), _clean(arguments.view_b)]
+    for option, text in zip(("--view-a", "--view-b"), views, strict=True):
+        if not text.strip():
+            raise InputError(f"{option} is empty.", "Say what this side wants, and why.")
+    return Dispute(view_a=View(text=views[0]), view_b=View(text=views[1]))
+
+
+def _clean(text: str) -> str:
+    """Mend bytes of the command line that were no text in its encoding."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _load(choice: "ModelChoice", encoder: str) -> "tuple[Any, Writer]":
+    from mediator.empathy import EmpathyModel
+    from mediator.models import load_writer
+
+    scorer = EmpathyModel.load(encoder)
+    try:
+        return scorer, load_writer(choice, scorer)
+    except BaseException:
+        scorer.close()
+        raise
+
+
+def _candidate_as_json(candidate: Any) -> dict[str, Any]:
+    from mediator.neutrality import scores_of
+
+    scores = scores_of(candidate)
+    return {
+        "text": candidate.text,
+        "strategy": str(candidate.strategy),
+        "round": candidate.round,
+        **{name: getattr(scores, name) for name in ("score_a", "score_b", "raw_a", "raw_b", "gap", "tilt", "warmth")},
+    }
+
+
+def _print_json(value: object) -> None:
+    plain = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") != "utf8"
+    sys.stdout.write(json.dumps(value, ensure_ascii=plain, indent=2) + "\n")
+
+
+def _print_result(dispute: "Dispute", writer: "Writer", done: "MediationDone", count: int, strategy: str) -> None:
+    from mediator.terminal import destination_words, timing_words
+
+    picture = _picture(sys.stdout)
+    picture.dispute(dispute)
+    picture.result(done)
+    picture.notes(done, count, strategy)
+    picture.line(f"{destination_words(writer.destination, writer.name)} {timing_words(done.timings)}")
+
+
+def _picture(stream: IO[str]) -> "Picture":
+    from mediator.terminal import Picture
+
+    return Picture(stream)
+
+
+def _watch(events: "Iterator[Event]") -> "MediationDone":
+    """Show progress on stderr when it is a terminal; return the last event."""
+    from mediator.mediation import MediationDone
+
+    live = progress = None
+    if sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown"):
+        from rich.live import Live
+
+        from mediator.terminal import Progress
+
+        picture = _picture(sys.stderr)
+        progress = Progress(picture)
+        live = Live(
+            get_renderable=progress.picture,
+            console=picture.console,
+            transient=True,
+            refresh_per_second=8,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+    done: MediationDone | None = None
+    with live or nullcontext():
+        for event in events:
+            if isinstance(event, MediationDone):
+                done = event
+            elif progress is not None:
+                progress.see(event)
+    if done is None:
+        raise RuntimeError("a mediation ended without its last event")
+    return done
+
+
+def _in_background(items: Iterator[Item], cancel: Cancellation) -> Iterator[Item]:
+    """Iterate in another thread, so that Ctrl-C is heard also while native code or a silent network has this one.
+
+    Python runs signal handlers in the main thread only, between two of its own instructions.
+    """
+    arrived: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            for item in items:
+                arrived.put(("item", item))
+            arrived.put(("end", None))
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that listens
+            arrived.put(("error", error))
+
+    worker = threading.Thread(target=work, name="mediation", daemon=True)
+    worker.start()
+    try:
+        while True:
+            try:
+                # With a limit, because without one Windows does not wake up for Ctrl-C.
+                kind, value = arrived.get(timeout=0.5)
+            except queue.Empty:
+                continue
+            if kind == "error":
+                raise value
+            if kind == "end":
+                return
+            yield value
+    finally:
+        cancel.cancel()
+        worker.join(timeout=5.0)
+
+
+@contextmanager
+def _cancelled_by_interrupt(cancel: Cancellation) -> Iterator[None]:
+    """While the block runs, Ctrl-C cancels; a second one ends the program at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        if cancel.cancelled:
+            if sys.stderr.isatty():
+                sys.stderr.write("\x1b[?25h")  # the progress display has hidden the cursor
+            say("Stopped at once.")
+            os._exit(INTERRUPTED)
+        # In a thread of its own: this handler may have interrupted a function that holds the lock that cancel() takes.
+        threading.Thread(target=cancel.cancel, daemon=True).start()
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _redirect_to_nowhere(stream: IO[str]) -> None:
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

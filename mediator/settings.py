@@ -1,0 +1,61 @@
+"""Where Evenhand keeps its files, and what it reads from the environment: folders, defaults, keys."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+
+APPLICATION = "evenhand"
+
+DATA_FOLDER_VARIABLE = "EVENHAND_DATA_FOLDER"
+CACHE_FOLDER_VARIABLE = "EVENHAND_CACHE_FOLDER"
+LOG_FOLDER_VARIABLE = "EVENHAND_LOG_FOLDER"
+MODEL_VARIABLE = "EVENHAND_MODEL"
+ENCODER_VARIABLE = "EVENHAND_ENCODER"
+
+KeyVariable = Literal["ANTHROPIC_API_KEY", "OPENAI_API_KEY"]
+KEY_VARIABLES: tuple[KeyVariable, ...] = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY")
+
+
+def data_folder() -> Path:
+    """The folder of what must not be lost: ``EVENHAND_DATA_FOLDER``, else the platform's place. Not created here."""
+    return _folder(DATA_FOLDER_VARIABLE, platformdirs.user_data_dir(APPLICATION, appauthor=False))
+
+
+def cache_folder() -> Path:
+    """The folder of what can be had again: ``EVENHAND_CACHE_FOLDER``, else the platform's place. Not created here."""
+    return _folder(CACHE_FOLDER_VARIABLE, platformdirs.user_cache_dir(APPLICATION, appauthor=False))
+
+
+def log_folder() -> Path:
+    """The folder of the log: ``EVENHAND_LOG_FOLDER``, else the platform's place. Not created here."""
+    return _folder(LOG_FOLDER_VARIABLE, platformdirs.user_log_dir(APPLICATION, appauthor=False))
+
+
+def default_model() -> str:
+    """The model that writes when none is named: ``EVENHAND_MODEL``, else the drafter."""
+    return os.environ.get(MODEL_VARIABLE, "").strip() or "drafter"
+
+
+def default_encoder() -> str:
+    """The encoder that scores when none is named: ``EVENHAND_ENCODER``, else the bundled one."""
+    return os.environ.get(ENCODER_VARIABLE, "").strip() or "bundled"
+
+
+def api_key(variable: KeyVariable) -> str | None:
+    """Return a provider's key from the environment, or None. It is kept nowhere: never log, show or write it."""
+    return os.environ.get(variable, "").strip() or None
+
+
+def without_keys(text: str) -> str:
+    """Return the text with every key of the environment struck out: for all that is logged or shown."""
+    for variable in KEY_VARIABLES:
+        if key := api_key(variable):
+            text = text.replace(key, f"[{variable}]")
+    return text
+
+
+def _folder(variable: str, otherwise: str) -> Path:
+    named = os.environ.get(variable, "").strip()
+    return Path(named).expanduser() if named else Path(otherwise)

@@ -1,0 +1,202 @@
+"""What the browser tests run against: the real app in a process of its own, Chromium, and a slow chat server."""
+
+import json
+import os
+import re
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# Debian's start script hands the browser its flags; these keep it headless and off the network.
+CHROMIUM_FLAGS = [
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, or a skip that says why not."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@dataclass
+class RunningApp:
+    """The app under test."""
+
+    url: str
+    log: Path
+    seconds_to_first_page: float
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    """The real app, its scorer and its drafter included, started as a user starts it."""
+    folder = tmp_path_factory.mktemp("app")
+    port = free_port()
+    environment = os.environ | {
+        "EVENHAND_DATA_FOLDER": str(folder / "data"),
+        "EVENHAND_LOG_FOLDER": str(folder / "log"),
+        "EVENHAND_CACHE_FOLDER": str(folder / "cache"),
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "EVENHAND_MODEL", "EVENHAND_ENCODER"):
+        environment.pop(name, None)
+    log = folder / "log.txt"
+    url = f"http://127.0.0.1:{port}"
+    code = f"from ui.app import launch; launch(port={port}, open_browser=False)"
+    with log.open("w") as output:
+        started = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            while True:
+                try:
+                    urllib.request.urlopen(url, timeout=5).close()
+                    break
+                except OSError:
+                    assert process.poll() is None, log.read_text()
+                    assert time.monotonic() - started < 60, log.read_text()
+                    time.sleep(0.05)
+            yield RunningApp(url, log, time.monotonic() - started)
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+@pytest.fixture
+def page(browser, app):
+    """A fresh page, as if for a new user; fails the test on a script error or a request to elsewhere."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
+    page.on(
+        "request",
+        lambda request: request.url.startswith((app.url, "data:", "blob:")) or faults.append(f"asked {request.url}"),
+    )
+    page.goto(app.url)
+    page.wait_for_selector("#eh-propose")
+    yield page
+    context.close()
+    assert faults == []
+
+
+@dataclass
+class SlowServer:
+    """A chat server that streams a few words a second, and notices when nobody listens any more.
+
+    The model's name says what it answers:
+        ``slow``: four proposals, a word every 30 ms; each names the word that starts with MARK in the prompt.
+        ``silent``: one proposal and the beginning of a second one, then nothing.
+        ``html``: four proposals full of HTML, at once.
+    """
+
+    url: str
+    prompts: list[str] = field(default_factory=list)
+    hung_up: list[float] = field(default_factory=list)
+    """When each listener left before the end, by time.monotonic()."""
+
+    def spec(self, model: str) -> str:
+        return f"openai:{model}@{self.url}"
+
+
+HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=2</script>${window.hurt=3}{{value}}</p></article>'
+
+
+def _answer(model: str, prompt: str) -> tuple[list[str], float, bool]:
+    """Return the pieces, the seconds between them, and whether the answer comes to an end."""
+    mark = match.group() if (match := re.search(r"MARK\w+", prompt)) else "the hall"
+    plain = [
+        f"{number}. In {mark} both sides share the {time_of_day}: one half stays quiet for those who read, the other "
+        f"half is for children who play, and after a trial of {number + 2} months all look at it again together.\n"
+        for number, time_of_day in enumerate(("morning", "afternoon", "evening", "weekend"), 1)
+    ]
+    head = "The two suggestions share a wish for calm.\n\nCOMPROMISES:\n"
+    if model == "html":
+        return [head] + [f"{number}. Rule {number}: {HOSTILE} in {mark}.\n" for number in range(1, 5)], 0.0, True
+    words = re.findall(r"\S+\s+", "".join(plain))
+    if model == "silent":
+        return [head, *words[: len(plain[0].split()) + 8]], 0.01, False
+    return [head, *words], 0.03, True
+
+
+@pytest.fixture(scope="session")
+def slow_server() -> Iterator[SlowServer]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            prompt = "\n".join(message["content"] for message in body["messages"])
+            server.prompts.append(prompt)
+            pieces, pause, ends = _answer(body["model"], prompt)
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.close_connection = True
+            try:
+                for piece in pieces:
+                    self._send({"content": piece}, None)
+                    if self._left(pause):
+                        return
+                if not ends and self._left(120.0):
+                    return
+                self._send({}, "stop")
+                self.wfile.write(b"data: [DONE]\n\n")
+            except OSError:
+                server.hung_up.append(time.monotonic())
+
+        def _left(self, pause: float) -> bool:
+            readable, _, _ = select.select([self.connection], [], [], pause)
+            if readable and self.connection.recv(1) == b"":
+                server.hung_up.append(time.monotonic())
+                return True
+            return False
+
+        def _send(self, delta: dict[str, str], finish: str | None) -> None:
+            chunk = {
+                "id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m",
+                "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+            }  # fmt: skip
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+            self.wfile.flush()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd.daemon_threads = True
+    server = SlowServer(f"http://127.0.0.1:{httpd.server_address[1]}/v1")
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    yield server
+    httpd.shutdown()
+    httpd.server_close()

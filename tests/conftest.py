@@ -1,0 +1,86 @@
+"""What all tests share: nobody's own folders and keys are touched, and what is not there is skipped with a reason."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("EVENHAND_DATA") or REPOSITORY.parent / "shared" / "data")
+
+# Read before the home folder is changed: Playwright looks for its browsers below it.
+_BROWSERS = Path(os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or Path.home() / ".cache" / "ms-playwright")
+
+_FOREIGN = ("EVENHAND_", "ANTHROPIC_", "OPENAI_", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give the whole run a home folder of its own and take the developer's keys and settings away.
+
+    One for the run, not one per test: the scorer keeps the embeddings of the reference proposals in the cache folder.
+    """
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(_FOREIGN):
+                patch.delenv(name)
+        patch.setenv("HOME", str(home))
+        patch.setenv("USERPROFILE", str(home))
+        for name, folder in (("DATA", "data"), ("CACHE", "cache"), ("STATE", "state"), ("CONFIG", "config")):
+            patch.setenv(f"XDG_{name}_HOME", str(home / folder))
+        patch.setenv("PLAYWRIGHT_BROWSERS_PATH", str(_BROWSERS))
+        # Two llama.cpp or torch pools that fight for the same cores make times meaningless.
+        patch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+        yield
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of the public data sets, which are not part of this repository."""
+    if not DATA.is_dir():
+        pytest.skip(f"there are no data sets at {DATA}; set EVENHAND_DATA to their folder")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium to drive."""
+    found = _chromium()
+    if found is None:
+        pytest.skip(_NO_CHROMIUM)
+    return found
+
+
+_NO_CHROMIUM = "there is no Chromium: install it, or run `playwright install chromium`"
+
+
+def _chromium() -> str | None:
+    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
+        if path := shutil.which(name):
+            return path
+    downloaded = sorted(_BROWSERS.glob("chromium*/chrome-*/*"))
+    return next((str(path) for path in downloaded if path.name in ("chrome", "headless_shell", "chrome.exe")), None)
+
+
+def _cuda_is_there() -> bool:
+    try:
+        import torch
+    except ImportError:
+        return False
+    return bool(torch.cuda.is_available())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run, each with its reason. torch is imported only if a test asks for a GPU."""
+    for marker, is_there, reason in (
+        ("cuda", _cuda_is_there, "there is no NVIDIA GPU that torch can use"),
+        ("browser", lambda: _chromium() is not None, _NO_CHROMIUM),
+    ):
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        if marked and not is_there():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason=reason))

@@ -1,0 +1,118 @@
+"""Folders, defaults and keys from the environment; the log keeps neither keys nor what people wrote."""
+
+import logging
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mediator import log, settings
+from mediator.errors import InputError
+
+KEY = "sk-ant-test-0123456789"
+VIEW = "The secret of the neighbours is the pear tree."
+
+
+@pytest.fixture
+def log_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("EVENHAND_LOG_FOLDER", str(tmp_path / "log"))
+    yield tmp_path / "log"
+    for name in ("mediator", "trainer", "ui"):
+        logger = logging.getLogger(name)
+        for handler in logger.handlers:
+            handler.close()
+        logger.handlers, logger.propagate = [], True
+
+
+@pytest.mark.parametrize(
+    ("variable", "folder"),
+    [
+        ("EVENHAND_DATA_FOLDER", settings.data_folder),
+        ("EVENHAND_CACHE_FOLDER", settings.cache_folder),
+        ("EVENHAND_LOG_FOLDER", settings.log_folder),
+    ],
+)
+def test_a_folder_is_the_platforms_unless_the_environment_names_one(variable, folder, tmp_path, monkeypatch):
+    platforms = folder()
+    assert platforms.is_absolute()
+    assert "evenhand" in platforms.parts
+
+    monkeypatch.setenv(variable, f"  {tmp_path / 'mine'} ")
+    assert folder() == tmp_path / "mine"
+    assert not folder().exists()
+
+    monkeypatch.setenv(variable, "~/mine")
+    assert folder() == Path.home() / "mine"
+
+    monkeypatch.setenv(variable, "  ")
+    assert folder() == platforms
+
+
+def test_defaults_can_be_set_in_the_environment(monkeypatch):
+    assert (settings.default_model(), settings.default_encoder()) == ("drafter", "bundled")
+    monkeypatch.setenv("EVENHAND_MODEL", " claude ")
+    monkeypatch.setenv("EVENHAND_ENCODER", "/a/file.gguf")
+    assert (settings.default_model(), settings.default_encoder()) == ("claude", "/a/file.gguf")
+
+
+def test_a_key_is_read_from_the_environment_and_a_blank_one_is_none(monkeypatch):
+    assert settings.api_key("ANTHROPIC_API_KEY") is None
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "  ")
+    assert settings.api_key("ANTHROPIC_API_KEY") is None
+    assert settings.without_keys("a  b") == "a  b"
+    monkeypatch.setenv("ANTHROPIC_API_KEY", f" {KEY}\n")
+    assert settings.api_key("ANTHROPIC_API_KEY") == KEY
+    assert settings.without_keys(f"x-api-key: {KEY}, again {KEY}.") == (
+        "x-api-key: [ANTHROPIC_API_KEY], again [ANTHROPIC_API_KEY]."
+    )
+
+
+def _fail() -> None:
+    try:
+        raise FileNotFoundError(2, "No such file or directory", VIEW)
+    except FileNotFoundError as error:
+        raise InputError(f"{VIEW} {KEY}", VIEW) from error
+
+
+def test_the_log_has_the_traceback_without_messages_and_keys(log_folder, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    log.start_logging()
+    try:
+        _fail()
+    except InputError as error:
+        log.log_error(error)
+        logging.getLogger("mediator.somewhere").warning("with its traceback, and %s", KEY, exc_info=error)
+    written = (log_folder / "evenhand.log").read_text(encoding="utf-8")
+    assert written.count("mediator.errors.InputError") == 2
+    assert "in _fail" in written
+    assert "FileNotFoundError (No such file or directory)" in written
+    assert "with its traceback, and [OPENAI_API_KEY]" in written
+    assert "pear tree" not in written.replace('raise InputError(f"{VIEW} {KEY}", VIEW)', "")
+    assert KEY not in written
+
+
+def test_the_log_is_for_its_owner_only_and_takes_no_foreign_records(log_folder):
+    log.start_logging()
+    log.start_logging()
+    logging.getLogger("httpx").error(VIEW)
+    logging.getLogger("mediator").info("once")
+    path = log_folder / "evenhand.log"
+    assert path.read_text(encoding="utf-8").count("once") == 1
+    assert VIEW not in path.read_text(encoding="utf-8")
+    assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EVENHAND_LOG_FOLDER", str(tmp_path / "file" / "log"))
+    log.start_logging()
+    logging.getLogger("mediator").error("lost")
+    assert capsys.readouterr().err == ""
+
+
+def test_verbose_shows_the_log_without_keys(log_folder, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    log.start_logging(verbose=True)
+    logging.getLogger("mediator.test").debug("a detail with %s", KEY)
+    assert "DEBUG mediator.test: a detail with [OPENAI_API_KEY]" in capsys.readouterr().err

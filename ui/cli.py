@@ -1,0 +1,79 @@
+"""The one command line, `evenhand`: composes the sub-commands of the packages; without any, it opens the app."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+from mediator import cli as mediator_cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `evenhand` and return what to exit with: 0 done, 1 the work failed, 2 bad usage or bad input, 130 Ctrl-C.
+
+    ``argv`` are the arguments without the program's name; None for those of the process.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = build_parser().parse_args(given or ["ui"])
+    except SystemExit as end:  # argparse has printed its help (0) or what is wrong with the usage (2)
+        return int(end.code or 0)
+    return mediator_cli.run_guarded(arguments.handler, arguments)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all sub-commands."""
+    parser = argparse.ArgumentParser(
+        prog="evenhand",
+        description="Drafts compromises between two opposing points of view and shows how close each comes to both.",
+        epilog="Without a command the app opens in the browser. "
+        "Everything stays on this computer unless you choose a remote model.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, help="print the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_ui(commands)
+    mediator_cli.add_commands(commands)
+    return parser
+
+
+def ui_command(arguments: argparse.Namespace) -> int:
+    """Run `evenhand ui`: serve the app until Ctrl-C."""
+    from ui.app import launch
+
+    launch(host=arguments.host, port=arguments.port, open_browser=not arguments.no_browser)
+    return mediator_cli.DONE
+
+
+def _add_ui(commands: Any) -> None:
+    parser = commands.add_parser(
+        "ui",
+        help="open the app in the browser (what evenhand does without a command)",
+        description="Open the app in the browser. It serves this computer only; Ctrl-C stops it.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="127.0.0.1 (the default) or localhost")
+    parser.add_argument("--port", type=int, metavar="N", help="the port (default: the first free one from 7860)")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument("--verbose", action="store_true", help="print the log on stderr")
+    parser.set_defaults(handler=ui_command)
+
+
+class _Version(argparse.Action):
+    """Prints the version. Looks it up only when asked: the look-up reads the metadata of the installed packages."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: str | None) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=kwargs.get("help"))
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        try:
+            version = metadata.version("evenhand")
+        except metadata.PackageNotFoundError:
+            version = "(not installed: run from its source tree)"
+        print(f"evenhand {version}")
+        parser.exit()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

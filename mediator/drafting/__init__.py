@@ -1,0 +1,1 @@
+"""How the drafter works without a language model: read the views, choose measures, compose proposals."""

@@ -1,0 +1,212 @@
+"""What a mediator's comment means for the search: "no cameras", "cheaper", "more for the dog owners", "shorter"."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mediator.drafting.lexicon import content_stems, stem, theme_finder
+from mediator.drafting.measures import Measure, Mechanism
+from mediator.drafting.reading import Reading
+
+_PARTS = re.compile(r"[.;,!?\n]+|\b(?:and|but|then|also|or|with(?= no\b))\b|(?=\bwithout\b)", re.IGNORECASE)
+_MARKUP = re.compile(r"<[^<>]{0,200}>|&\w{1,8};")
+_REMEMBER = re.compile(
+    r"\b(?:do not|don['’]t|never) (?:forget|ignore|neglect|overlook|leave out|drop)\b", re.IGNORECASE
+)
+_UNWANTED = re.compile(
+    r"^(?P<what>.+?)\s+(?:(?:is|are|would be)\s+(?:not|no)|(?:is|are)n['’]t|not)\s+(?:wanted|acceptable|ok(?:ay)?|"
+    r"welcome|needed|necessary|possible|(?:an )?option)\b",
+    re.IGNORECASE,
+)
+# A wish in a whole sentence ("we do not want cameras") has its direction in the middle; what stands before is a part.
+_DIRECTIONS = {
+    name: re.compile(rf"^(?P<lead>.*?)\b(?:{words})\s+(?P<what>.+)$", re.IGNORECASE)
+    for name, words in {
+        "less": "less|fewer|lower|reduce|softer on|not (?:so|too) (?:much|many)|too much|too many",
+        "more": "more|add|stronger|increase|focus on|emphasi[sz]e|include|use|prefer|not enough|too little|too few",
+        "without": "no(?: more)?|not(?! (?:enough|so|too)\\b)|without|avoid|drop|leave out|skip|exclude|remove|do "
+        "not|don['’]t|never|"
+        "stop|nothing (?:with|about)|ban",
+    }.items()
+}
+_FOR_SIDE = re.compile(
+    r"\b(?:for|towards?|to|favou?r(?:ing|s)?|help(?:ing|s)?|serv(?:e|es|ing))\s+(?P<who>.+)$", re.IGNORECASE
+)
+_SIDE_LABEL = re.compile(
+    r"^\s*(?:the\s+)?(?:side|view|party)?\s*(?P<label>[ab])\s*(?:['’]s side|side)?\s*$", re.IGNORECASE
+)
+_CHEAP = re.compile(
+    r"\b(?:cheap(?:er|ly)?|low[- ]cost|costs? less|less (?:money|expensive|costly)|inexpensive|affordable|"
+    r"free of (?:charge|cost)|"
+    r"no (?:money|budget|cost)|(?:small|tight|low) budget|(?:too|so|very|not) (?:expensive|costly)|costs? too much)\b",
+    re.IGNORECASE,
+)
+# "Shorter" asks for a short text, "shorter opening hours" for something else.
+_SHORT = re.compile(
+    r"\b(?:(?:short(?:er)?|brief(?:er)?|simpler|simple)\b(?!\s+(?!(?:please|texts?|sentences?|proposals?|and|"
+    r"but)\b)\w)|fewer words|concise)",
+    re.IGNORECASE,
+)
+_LONG = re.compile(r"\b(?:longer|more detail(?:ed|s)?|more concrete|more steps)\b", re.IGNORECASE)
+_ONLY_COST = re.compile(
+    r"^\s*(?:please\s+)?(?:keep it|make it|something|it should be|must be)?\s*(?:cheap(?:er)?|low[- ]cost|"
+    r"inexpensive|affordable|short(?:er)?|simple|simpler|brief(?:er)?|longer)\s*$",
+    re.IGNORECASE,
+)
+
+_ENFORCEMENT = "enforcement enforce police patrol guard fine fines penalty sanction punish ban warning rules control"
+_SYNONYMS = (
+    "camera cameras cctv surveillance filming recording recordings recorded footage video",
+    "police officer officers patrol patrols guard guards security warden wardens ranger marshal",
+    "fee fees charge charges pay paid payment price deposit fine fines cost costs euro euros pound pounds dollar "
+    "dollars subscription levy",
+    "sign signs signage notice notices poster posters board boards",
+    "meeting meetings meet assembly committee panel evening circle",
+    "volunteer volunteers rota",
+    "light lights lighting lamp lamps lantern",
+    "dog dogs lead leash",
+    "apology apologise apologises sorry acknowledge acknowledgement",
+    "law laws legislation ban bans prohibition forbidden",
+    "tax taxes levy taxation",
+    "app apps website phone phones online digital screen screens",
+    "fence fences wall walls hedge barrier gate gates",
+    "training trained course workshop workshops lesson",
+)
+_GROUPS = tuple(frozenset(stem(word) for word in group.split()) for group in _SYNONYMS)
+# "No enforcement" is about police and fines too, "no police" is not about house rules.
+_GENERAL_WORDS = frozenset(stem(word) for word in "enforcement enforce penalty sanction punish control".split())
+_ENFORCING = frozenset(stem(word) for word in _ENFORCEMENT.split())
+_EMPTY = frozenset(
+    stem(word)
+    for word in """please measure proposal propose suggest recommend compromise idea thing stuff solution option
+    kind want need""".split()
+)
+
+
+def _widened(words: Sequence[str]) -> frozenset[str]:
+    """Stems plus their close synonyms."""
+    wide = set(words)
+    for word in words:
+        for group in _GROUPS:
+            if word in group:
+                wide |= group
+    return frozenset(wide | _ENFORCING) if wide & _GENERAL_WORDS else frozenset(wide)
+
+
+@dataclass
+class Constraints:
+    """What the comments ask for.
+
+    Attributes:
+        excluded: sets of stems; a text with any of these stems is ruled out.
+        liked, disliked: sets of stems that add to or take from a measure's weight.
+        cheap: 0..1, how much low cost matters.
+        lean: -1 the first view, 1 the second view, 0 neither: which side should get more.
+        most_steps: how many measures a proposal may have.
+    """
+
+    excluded: set[str] = field(default_factory=set)
+    liked: set[str] = field(default_factory=set)
+    disliked: set[str] = field(default_factory=set)
+    cheap: float = 0.0
+    lean: float = 0.0
+    most_steps: int = 3
+    fewest_steps: int = 1
+
+    def allows(self, text_stems: set[str]) -> bool:
+        """Whether a text with these stems may be used at all."""
+        return not (self.excluded & text_stems)
+
+    def allows_measure(self, measure: Measure) -> bool:
+        """Whether a measure may be used at all."""
+        if not self.allows(set(measure.stems)):
+            return False
+        if self.excluded & _ENFORCING and measure.mechanism is Mechanism.CONDITIONAL and "enforc" in self.excluded:
+            return False
+        return not (self.cheap >= 1.0 and measure.cost >= 1.0)
+
+    def weight(self, measure: Measure) -> float:
+        """Added to the relevance of a measure."""
+        words = set(measure.stems)
+        value = 0.35 * bool(self.liked & words) - 0.35 * bool(self.disliked & words)
+        if self.disliked & _ENFORCING and (measure.mechanism is Mechanism.CONDITIONAL or "policing" in measure.themes):
+            value -= 0.3
+        return value - 0.5 * self.cheap * measure.cost
+
+
+def understand(comments: Sequence[str], first: Reading, second: Reading, a_is_first: bool) -> Constraints:
+    """Turn comments into constraints. Later comments add to earlier ones.
+
+    ``first`` and ``second`` are the readings in the drafter's own order; ``a_is_first`` says whether view A is the
+    first.
+    """
+    constraints = Constraints()
+    for remark in comments:
+        comment = _REMEMBER.sub("more", _MARKUP.sub(" ", remark))
+        if _CHEAP.search(comment):
+            constraints.cheap = 1.0
+        if _SHORT.search(comment):
+            constraints.most_steps = 1
+        if _LONG.search(comment):
+            constraints.fewest_steps = 3
+        direction = ""
+        for part in _PARTS.split(comment):
+            if not part or not part.strip() or _ONLY_COST.match(part):
+                continue
+            direction = _apply(part, direction, constraints, first, second, a_is_first)
+    return constraints
+
+
+def _apply(
+    part: str, direction: str, constraints: Constraints, first: Reading, second: Reading, a_is_first: bool
+) -> str:
+    """Apply one part of a comment; return its direction, which an elliptic next part ("no lamps, dogs") takes over."""
+    found = [
+        (match.end("lead"), name, match) for name, pattern in _DIRECTIONS.items() if (match := pattern.match(part))
+    ]
+    if unwanted := _UNWANTED.match(part):
+        direction, what = "without", unwanted["what"]
+    elif found:
+        _, name, match = min(found, key=lambda item: item[0])
+        if match["lead"].strip():
+            _apply(match["lead"], direction, constraints, first, second, a_is_first)
+        direction, what = name, match["what"]
+    else:
+        what = part
+    who = _FOR_SIDE.search(what) or _FOR_SIDE.search(part)
+    if who and direction in {"more", "less", ""}:
+        lean = _side(who.group("who"), first, second, a_is_first)
+        if lean:
+            constraints.lean += -lean if direction == "less" else lean
+            return direction
+    words = [word for word in content_stems(what) if word not in _EMPTY]
+    if not words or _CHEAP.search(part):
+        return direction
+    wide = _widened(words)
+    if direction == "without":
+        constraints.excluded |= wide
+        if "enforc" in wide:
+            constraints.excluded.add("enforc")
+    elif direction == "less":
+        constraints.disliked |= wide
+    else:
+        lean = _side(what, first, second, a_is_first) if direction == "more" and not theme_finder().find(what) else 0.0
+        if lean:
+            constraints.lean += lean
+        else:
+            constraints.liked |= wide
+    return direction
+
+
+def _side(who: str, first: Reading, second: Reading, a_is_first: bool) -> float:
+    """Which side "A", "the dog owners" or "the readers" means: -1 the first, 1 the second, 0 not clear."""
+    label = _SIDE_LABEL.match(who.strip(" ."))
+    if label:
+        is_a = label.group("label").lower() == "a"
+        return -1.0 if is_a == a_is_first else 1.0
+    words = content_stems(who)
+    here = sum(first.stems[word] for word in words) / max(1, sum(first.stems.values()))
+    there = sum(second.stems[word] for word in words) / max(1, sum(second.stems.values()))
+    if here > 1.5 * there:
+        return -1.0
+    return 1.0 if there > 1.5 * here else 0.0

@@ -1,0 +1,586 @@
+"""Reading a view: its place, its themes, and the concerns its author voices, as phrases that fit into a proposal."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+from mediator.drafting.lexicon import (
+    EMPTY_HEADS,
+    NEGATIVE,
+    NEGATIVE_HEADS,
+    PERSON_HEADS,
+    STOP_WORDS,
+    content_stems,
+    hint_finder,
+    noun_finder,
+    place_kinds,
+    stem,
+    stems,
+    theme_finder,
+    themes,
+)
+from mediator.drafting.tagging import known as known_word
+from mediator.drafting.tagging import tagged as tags_of
+from mediator.schema import Dispute, View
+
+
+class ConcernKind(StrEnum):
+    """What the author does with the thing named; a claim is quoted whole."""
+
+    WISH = "wish"
+    WORRY = "worry"
+    VALUE = "value"
+    CLAIM = "claim"
+
+
+@dataclass(frozen=True)
+class Concern:
+    """Something one side cares about, as a noun phrase in the third person.
+
+    Attributes:
+        kind: asked for, worried about, or valued.
+        phrase: a noun phrase that completes "wants ...", "worries about ..." or "values ...", or a claim in quotation
+            marks that completes "says ...".
+        weight: how prominent it is in the view, > 0.
+        own: whether the phrase is the author's own words (else the theme's).
+        theme: the theme it belongs to, or "" for a phrase outside the themes.
+    """
+
+    kind: ConcernKind
+    phrase: str
+    weight: float
+    own: bool
+    theme: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the drafter understood of one view.
+
+    Attributes:
+        text: the whole view.
+        themes: weight of each theme that occurs, summing to 1 (empty when none does).
+        concerns: the concerns, most prominent first; may be empty.
+        place: the kind of place, or "" when the view names none.
+        place_noun: the noun that names it, e.g. "diner"; "" when unknown.
+        ask: what the author asks for, in the author's own words, short enough to be quoted.
+        stems: the stems of the content words with their counts.
+        suggestion_stems: those of the suggestion (of the whole text when there is no such field).
+    """
+
+    text: str
+    themes: dict[str, float]
+    concerns: tuple[Concern, ...]
+    place: str
+    place_noun: str
+    ask: str
+    stems: Counter[str]
+    suggestion_stems: Counter[str]
+
+
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+|[\n\r]+|;\s+")
+_CLAUSE_END = re.compile(r",\s+(?:but|because|since|so|although|while|which|who)\b|\s+(?:but|because|although)\s+|:\s+")
+_ASK = re.compile(
+    r"\b(?:should|must|would (?:like|love|be|add|make|put|have|want|change|modify|improve|help|feel)|need(?:s|ed)? to"
+    r"|could (?:be|use|have|add|improve|also|make|put)|ought|please|want(?:s|ed)?|wish|let's|suggest|recommend"
+    r"|had better|i'd|adding|hiring|putting|having|making|providing|more|better|improve[ds]?|add|provide|hire|install"
+    r"|allow|require|ban|forbid|stop|keep|make|let|create|build|offer|limit|increase|reduce|remove|replace|enforce)\b",
+    re.IGNORECASE,
+)
+_LACK = re.compile(
+    r"\b(?:no|not enough|lack(?:s|ing)? (?:of )?|without|too few|there (?:is|are)n['’]t(?: any| enough)?|missing|"
+    r"does ?n['’]t have|do ?n['’]t have)\s+(?:any |enough )?$",
+    re.IGNORECASE,
+)
+_AGAINST = re.compile(
+    r"\b(?:stop|prevent|avoid|ban|banning|banned|remove|removing|reduce|reducing|less|fewer|against|end|no more|"
+    r"eliminate|"
+    r"abolish|abolishing|outlaw|forbid|deter|discourage|minimi[sz]e|get(?:ting)? rid of|worr(?:y|ied) about|"
+    r"afraid of|fear of|scared of|tired of|"
+    r"sick of|complain(?:s|ed)? (?:of|about)|problems? with|because of|too (?:much|many)|due to)\s+(?:the |any |"
+    r"all |this |that )?$",
+    re.IGNORECASE,
+)
+_REFUSED = re.compile(
+    r"(?:^|\b(?:should|must|shall) (?:be|have) |\bwants? |,|\b(?:and|or|with|please) )\s*no\s+(?:more |new )?$",
+    re.IGNORECASE,
+)
+# "Talk to people instead of putting up rules": what follows is what the author does not want.
+_RATHER = re.compile(r"\b(?:instead of|rather than)\b", re.IGNORECASE)
+_NEGATED = re.compile(r"\b(?:not|never|n['’]t|no longer|nobody|none|cannot)\b", re.IGNORECASE)
+
+_LONGEST_QUOTATION = 140
+"""Characters of a view that a proposal quotes at most in one piece."""
+
+_ADJECTIVES = frozenset({"JJ", "JJR", "JJS"})
+_NOUNS = frozenset({"NN", "NNS"})
+
+
+def sentences(text: str) -> list[str]:
+    """Split running text into sentences."""
+    return [part.strip() for part in _SENTENCE_END.split(text) if part and part.strip()]
+
+
+_FORBIDDEN_AFTER = re.compile(
+    r"^\s*(?:should|must|needs? to|ought to|has to|have to)(?: not be (?:allowed|legal|permitted|used|funded)|"
+    r" be (?:banned|abolished|"
+    r"stopped|ended|outlawed|prohibited|forbidden|illegal|restricted|limited|removed|reduced|criminali[sz]ed|scrapped|cut))\b",
+    re.IGNORECASE,
+)
+_CONTRACTIONS = (
+    (re.compile(r"n['’]t\b", re.IGNORECASE), " not"),
+    (re.compile(r"['’](?:m|re|ve|ll|d)\b", re.IGNORECASE), ""),
+)
+_UNCOUNTABLE_END = (
+    "tion",
+    "sion",
+    "ment",
+    "ness",
+    "ity",
+    "ship",
+    "ism",
+    "ance",
+    "ence",
+    "cy",
+    "ing",
+    "dom",
+    "ure",
+    "age",
+    "th",
+)
+_UNCOUNTABLE = frozenset(
+    """lighting light security safety noise privacy music traffic litter access parking signage seating shade quiet
+    peace silence nature space room food water heat air help respect kindness freedom choice trust care history art
+    education information research technology equipment furniture maintenance money funding pay rent housing
+    transport staff wifi internet crime violence theft graffiti racism hate drug use alcohol smoke smoking garbage
+    trash rubbish dirt mess speeding shouting barking gossip pollution vandalism harassment supervision enforcement
+    communication support training attention patience honesty fairness work homework sport exercise sleep rest
+    company culture faith prayer worship religion beauty cleanliness hygiene energy power oil gas coal evidence
+    science speech testing meat fuel police""".split()
+)
+_NEGATIVE_ADJECTIVES = frozenset(
+    "bad poor awful terrible horrible stupid crazy gross evil nasty fat ugly dumb mean weird sketchy creepy sure "
+    "able due "
+    "less such same other own many few several certain various whole entire real main right wrong least most new low "
+    "civil "
+    "absence lack".split()
+)
+_TAIL = frozenset(
+    {
+        "for",
+        "of",
+        "with",
+        "near",
+        "at",
+        "around",
+        "along",
+        "between",
+        "on",
+        "after",
+        "during",
+        "in",
+        "to",
+        "from",
+        "about",
+    }
+)
+_SPECIFIC = re.compile(
+    r"(?:\b(?:the|this|that|our|my|their|his|her|your|at|local|shared|same|a|an|its)\s+(?:[\w'’-]+\s+){0,2})$",
+    re.IGNORECASE,
+)
+_FIRST_PERSON = re.compile(r"\b(?:I|my|me|we|our|us|mine)\b")
+_PUBLIC = frozenset(
+    stem(word)
+    for word in """government state nation national country countries society public citizen law legal legalise
+    legalize illegal ban abolish policy tax taxpayer welfare rights democracy constitution parliament congress court
+    prison penalty war military nuclear religion science market trade economy immigration abortion euthanasia
+    marriage drug prostitution gun animal climate energy education healthcare voters voting election federal
+    international global world industry company corporations workers women men children humans people religion
+    church media internet music sport god""".split()
+)
+
+
+@lru_cache(maxsize=512)
+def _read(text: str, place: str, reason: str, suggestion: str) -> Reading:
+    weights, kinds = _themes_of(place, reason, suggestion)
+    kind, noun = _place_of(place, f"{reason} {suggestion}")
+    if kind == "policy":
+        # On a public question the same noun stands in the demand and in the objection, and a wrong guess puts words
+        # into somebody's mouth: there the claims themselves are quoted.
+        return _reading(text, kind, noun, weights, _claims(text), suggestion)
+    concerns = _own_concerns(reason, suggestion)
+    for theme, weight in sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:5]:
+        concerns.extend(
+            Concern(kinds[theme], phrase, 0.6 * weight + 0.05, own=False, theme=theme)
+            for phrase in (themes()[theme].worry if kinds[theme] is ConcernKind.WORRY else themes()[theme].wish)
+        )
+    concerns.sort(key=lambda concern: -concern.weight)
+    return _reading(text, kind, noun, weights, concerns or _claims(suggestion or text), suggestion)
+
+
+def _reading(
+    text: str, kind: str, noun: str, weights: dict[str, float], concerns: list[Concern], suggestion: str
+) -> Reading:
+    return Reading(
+        text=text,
+        themes=weights,
+        concerns=tuple(concerns),
+        place=kind,
+        place_noun=noun,
+        ask=_ask(suggestion or text),
+        stems=Counter(content_stems(text)),
+        suggestion_stems=Counter(content_stems(suggestion or text)),
+    )
+
+
+def read(view: View) -> Reading:
+    """Read a view. Never fails: a text in another language simply yields few themes and concerns."""
+    if view.text:
+        # Free text: what asks is the suggestion, the rest is the reason.
+        asking = [part for part in sentences(view.text) if _ASK.search(part)]
+        telling = [part for part in sentences(view.text) if not _ASK.search(part)]
+        return _read(view.text, "", " ".join(telling), " ".join(asking))
+    return _read(view.as_text(), view.place, view.reason, view.suggestion)
+
+
+# What a suggestion names is wished for ("a camera to catch suspicious activity"), unless all it asks for is less.
+_ONLY_AGAINST = re.compile(
+    r"^(?!.*\b(?:add|install|hire|more|improve|better|provide|include|put|build|offer|keep|have)\b)"
+    r".*\b(?:no|stop|ban|banned|remove|less|fewer|without|get rid|too many|too much|avoid|not allow|not be allowed|"
+    r"(?:do not|don['’]t) (?:want|need|like))\b",
+    re.IGNORECASE,
+)
+
+
+def _polarity(sentence: str) -> int:
+    """-1 for a sentence about something unwanted, 1 otherwise; a negation turns a negative word round."""
+    found = sum(1 for word in stems(sentence) if word in NEGATIVE)
+    if not found:
+        return 1
+    return 1 if len(_NEGATED.findall(sentence)) >= found else -1
+
+
+def _themes_of(place: str, reason: str, suggestion: str) -> tuple[dict[str, float], dict[str, ConcernKind]]:
+    """Weight of each theme (summing to 1) and whether the author wishes for it or worries about it."""
+    hits: Counter[str] = Counter()
+    negative: Counter[str] = Counter()
+    seen: Counter[tuple[str, str]] = Counter()
+    for field, weight in ((place, 0.4), (reason, 1.0), (suggestion, 1.6)):
+        for sentence in sentences(field):
+            sign = _polarity(sentence) if field is not suggestion else -1 if _ONLY_AGAINST.search(sentence) else 1
+            for theme, phrase in theme_finder().find(sentence):
+                seen[theme, phrase] += 1
+                amount = weight / seen[theme, phrase]  # the tenth "dog" says less than the first
+                hits[theme] += amount  # type: ignore[assignment]
+                if sign < 0:
+                    negative[theme] += amount  # type: ignore[assignment]
+    total = sum(hits.values())
+    weights = {theme: value / total for theme, value in hits.items()} if total else {}
+    kinds = {theme: ConcernKind.WORRY if negative[theme] > hits[theme] / 2 else ConcernKind.WISH for theme in weights}
+    return weights, kinds
+
+
+def _place_of(place: str, rest: str) -> tuple[str, str]:
+    """The kind of place and the noun that names it; ("policy", "") for a public question, ("", "") when unknown."""
+    votes: Counter[str] = Counter()
+    nouns: dict[str, Counter[str]] = {}
+    for field, noun_weight, hint_weight in ((place, 4.0, 1.5), (rest, 1.0, 0.7)):
+        for kind, noun in noun_finder().find(field):
+            weight = noun_weight * (1.0 if place or _names_one_place(field, noun) else 0.25)
+            votes[kind] += weight * (1 + 0.2 * noun.count(" "))  # type: ignore[assignment]
+            nouns.setdefault(kind, Counter())[noun] += weight  # type: ignore[assignment]
+        for kind, _ in hint_finder().find(field):
+            votes[kind] += hint_weight  # type: ignore[assignment]
+    # "house" or "town" is named in passing more often than meant; a park or a library is what the view is about.
+    for vague in ("neighbourhood", "home", "street"):
+        votes[vague] *= 0.6  # type: ignore[assignment]
+    best, score = max(votes.items(), key=lambda item: (item[1], item[0]), default=("", 0.0))
+    if not place:
+        public = len(set(stems(rest)) & _PUBLIC)
+        personal = len(_FIRST_PERSON.findall(rest))
+        if public and public > 2 * personal and score < 1.0:
+            return "policy", ""
+        if score < 0.6:
+            return ("policy", "") if public and not personal else ("", "")
+    if score <= 0:
+        return "", ""
+    found = nouns.get(best)
+    if not found:
+        return best, ""
+    noun = max(found.items(), key=lambda item: (item[1], item[0]))[0]
+    return best, noun
+
+
+def _names_one_place(text: str, noun: str) -> bool:
+    """Whether "the park", "our park" or "a dog park" occurs rather than "parks" in general."""
+    pattern = re.compile(rf"\b{re.escape(noun)}(?:['’]s)?\b(?!s)", re.IGNORECASE)
+    return any(_SPECIFIC.search(text[max(0, match.start() - 40) : match.start()]) for match in pattern.finditer(text))
+
+
+def _own_concerns(reason: str, suggestion: str) -> list[Concern]:
+    """Concerns named in the author's own words."""
+    found: dict[str, Concern] = {}
+    for field, asking, base in ((suggestion, True, 1.0), (reason, False, 0.7)):
+        for order, sentence in enumerate(sentences(field)[:12]):
+            for concern in _concerns_in(sentence, asking, base / (1 + 0.15 * order)):
+                key = concern.phrase.lower()
+                if key not in found or found[key].weight < concern.weight:
+                    found[key] = concern
+    return sorted(found.values(), key=lambda concern: -concern.weight)[:8]
+
+
+def _concerns_in(sentence: str, asking: bool, base: float) -> list[Concern]:
+    plain = sentence
+    for pattern, replacement in _CONTRACTIONS:
+        plain = pattern.sub(replacement, plain)
+    if plain.isupper():
+        plain = plain.lower()
+    negated = bool(_NEGATED.search(plain))
+    asking = asking or bool(_ASK.search(plain))
+    concerns: list[Concern] = []
+    wishing = False
+    for phrase, before, after in noun_phrases(plain):
+        words = phrase.split()
+        head = stem(head_of(words))
+        theme = next((name for name, _ in theme_finder().find(phrase)), "")
+        lacking = bool(_LACK.search(before))
+        if lacking and _REFUSED.search(before):
+            # "No cameras." refuses what "there are no cameras" misses; at the start of a reason it may mean either.
+            if not asking:
+                continue
+            lacking, refused = False, True
+        else:
+            refused = bool(_RATHER.search(before))
+        # A phrase at the start is asked for when it stands alone ("Fines for littering."), not when it has a verb.
+        alone = not before.strip() and not re.match(r"\s*[A-Za-z]", after)
+        governed = bool(_ASKED_FOR.search(before)) or alone
+        wishing = governed or (wishing and bool(_CONTINUES.search(before)))
+        if head in NEGATIVE_HEADS:
+            if lacking:
+                continue  # "there is no crime": neither a wish nor a worry
+            kind = ConcernKind.WORRY
+        elif _FORBIDDEN_AFTER.search(after) and set(before.lower().split()[-1:]) & _TAIL:
+            continue  # "skating in the courtyard should be forbidden" is not about the courtyard
+        elif (
+            refused
+            or _AGAINST.search(before)
+            or _FORBIDDEN_AFTER.search(after)
+            or (head not in _REMEDIES and any(stem(word) in NEGATIVE for word in words))
+        ):
+            kind = ConcernKind.WORRY
+        elif words[0] == "the":
+            continue  # something that is there already: not what is asked for
+        elif (lacking and theme) or (
+            asking and not negated and (words[0] in _MORE or (wishing and (theme or len(words) > 2)))
+        ):
+            kind = ConcernKind.WISH
+        elif not negated and len(words) in {2, 3} and words[-2] in _QUALITIES:
+            kind = ConcernKind.VALUE
+        else:
+            continue
+        if kind is ConcernKind.WORRY and words[0] in _MORE:
+            continue
+        weight = base * (1.0 + 0.35 * bool(theme) + 0.15 * min(len(words) - 1, 3))
+        weight *= 0.75 if kind is ConcernKind.VALUE else 1.0
+        concerns.append(Concern(kind, phrase, weight, own=True, theme=theme))
+    return concerns
+
+
+# "Crime prevention" and "a noise rule" are not what is feared, though the word for it is in them.
+_REMEDIES = frozenset(
+    stem(word)
+    for word in """prevention protection control reduction check checks detector detectors alarm alarms sign signs
+    rule rules hotline watch training barrier barriers fence fences safety bin bins can cans cleaner removal""".split()
+)
+_MORE = frozenset({"more", "better", "stricter", "fewer"})
+_ASKED_FOR = re.compile(
+    r"\b(?:add|adding|install|installing|provide|providing|hire|hiring|put|putting|need|needs|needed|want|wants|include|"
+    r"including|build|building|create|creating|offer|offering|set up|bring in|post|posting|like to see|require|employ|"
+    r"invest in|allow for|(?:should|could|would|must|to|will|might|also|I) have|having|would be|could use|would like|"
+    r"there (?:should|must|could) be)\s+"
+    r"(?:some |in |a few |extra |additional |up |also )?$",
+    re.IGNORECASE,
+)
+_CONTINUES = re.compile(r"(?:,|\band|\bor|as well as|,\s*and|&|/)\s*(?:some |also |maybe )?$", re.IGNORECASE)
+_QUALITIES = frozenset(
+    """quiet peaceful friendly warm cozy cosy beautiful safe open clean welcoming green historic free diverse calm
+    fresh lovely natural wide affordable local helpful honest comfortable inclusive relaxing supportive spacious
+    bright kind polite caring gentle strong""".split()
+)
+
+
+def head_of(words: list[str]) -> str:
+    """The head noun of a noun phrase: the last word before a preposition."""
+    for position, word in enumerate(words):
+        if position and word.lower() in _TAIL:
+            return words[position - 1]
+    return words[-1]
+
+
+def noun_phrases(sentence: str) -> list[tuple[str, str, str]]:
+    """Noun phrases fit to be repeated in the third person, each with the text before and after it.
+
+    People, empty words ("thing", "place"), proper names, misspelt words and first-person phrases are left out: a
+    phrase that is not certain to read well is no loss, since the theme's own phrase takes its place.
+    """
+    tagged = tags_of(sentence)
+    phrases: list[tuple[str, str, str]] = []
+    position = 0
+    while position < len(tagged):
+        end = _core_end(tagged, position)
+        if end is None:
+            position += 1
+            continue
+        start = position
+        tail = _tail_end(tagged, end)
+        words = [word for word, _ in tagged[start : tail or end]]
+        position = tail or end
+        previous = tagged[start - 1] if start else ("", "")
+        if previous[1] in {"TO", "MD", "PRP", "PRP$", "NNP", "POS", "CD"} or (previous[1] == "JJ" and start):
+            continue
+        if position < len(tagged) and tagged[position][1] in {"NN", "NNS", "NNP", "POS", "VBG"}:
+            continue
+        phrase = _polished(words, tagged[start:end], previous[0].lower())
+        if phrase:
+            before = " ".join(word for word, _ in tagged[max(0, start - 6) : start]) + " "
+            phrases.append((phrase, before, " ".join(word for word, _ in tagged[position : position + 5])))
+    return phrases
+
+
+def _core_end(tagged: list[tuple[str, str]], start: int) -> int | None:
+    """End of ``(article)? (adjective | noun)* noun`` at ``start``, or None."""
+    position = start
+    if tagged[position][0].lower() in {"a", "an", "the", "more", "better", "stricter", "fewer"}:
+        position += 1
+    first = position
+    last_noun = None
+    while position < len(tagged) and position - first < 4:
+        word, tag = tagged[position]
+        if tag in _NOUNS:
+            last_noun = position
+        elif tag not in _ADJECTIVES:
+            break
+        if not word.replace("-", "").isalpha() or not word.isascii():
+            break
+        position += 1
+    return None if last_noun is None else last_noun + 1
+
+
+def _tail_end(tagged: list[tuple[str, str]], end: int) -> int | None:
+    """End of a short prepositional tail after the core ("cameras near the entrance"), or None."""
+    if end + 1 >= len(tagged) or tagged[end][0].lower() not in _TAIL or tagged[end][1] not in {"IN", "TO"}:
+        return None
+    tail = _core_end(tagged, end + 1)
+    if tail is None or tail - end > 4:
+        return None
+    if stem(tagged[tail - 1][0]) in EMPTY_HEADS:
+        return None
+    if tail < len(tagged) and tagged[tail][1] in {"NN", "NNS", "NNP", "POS", "VBG", "IN"}:
+        return None
+    return tail
+
+
+def _polished(words: list[str], core: list[tuple[str, str]], previous: str) -> str:
+    """The phrase in the form in which a proposal can use it, or "" when it cannot be sure to read well."""
+    lowered = [word.lower() for word in words]
+    head, head_tag = core[-1][0].lower(), core[-1][1]
+    if stem(head) in EMPTY_HEADS or stem(head) in PERSON_HEADS or stem(head) in STOP_WORDS or len(head) < 3:
+        return ""
+    if any(stem(word) in PERSON_HEADS and word not in {"visitor", "student"} for word in lowered[len(core) :]):
+        return ""
+    if any(word in _NEGATIVE_ADJECTIVES for word in lowered):
+        return ""
+    if any(stem(word) in PERSON_HEADS for word, tag in core if tag in _NOUNS):
+        return ""  # "a people speed" is a tagger's slip, "the gay bar" a way of naming people after all
+    if not all(known_word(word) for word in lowered if word not in _UNCOUNTABLE):
+        return ""
+    article = lowered[0] if lowered[0] in {"a", "an", "the", "more", "better", "stricter", "fewer"} else ""
+    content = [word for word in lowered if word not in {"a", "an", "the"} and stem(word) not in STOP_WORDS]
+    if len(content) == 1 and not theme_finder().find(head):
+        return ""
+    singular = head_tag == "NN" and not head.endswith("s")
+    if singular and article in {"", "more", "better"}:
+        if head not in _UNCOUNTABLE and not head.endswith(_UNCOUNTABLE_END):
+            if article or previous in {
+                "this",
+                "that",
+                "our",
+                "my",
+                "their",
+                "your",
+                "his",
+                "her",
+                "no",
+                "any",
+                "every",
+                "each",
+            }:
+                return ""
+            lowered = ["an" if lowered[0][0] in "aeiou" else "a", *lowered]
+    elif head_tag == "NNS" and article in {"a", "an"}:
+        return ""
+    if article == "the" and len(content) == 1 and len(words) == 2 and singular and not theme_finder().find(head):
+        return ""
+    return " ".join(lowered)
+
+
+def _claims(text: str) -> list[Concern]:
+    """The author's first sentences as quotations, the short ones first."""
+    found = []
+    for order, sentence in enumerate(sentences(text)[:4]):
+        quoted = _quotation(sentence, longest=14)
+        if len(quoted.split()) < 3:
+            continue
+        theme = next((name for name, _ in theme_finder().find(sentence)), "")
+        cut = 0.3 if quoted.endswith("…") else 0.0
+        found.append(Concern(ConcernKind.CLAIM, f"“{quoted}”", 1.0 - 0.1 * order - cut, own=True, theme=theme))
+    return sorted(found, key=lambda concern: -concern.weight)
+
+
+_INSIDE_QUOTATION = str.maketrans('“”"{}', "‘’'()")
+
+
+def _quotation(sentence: str, longest: int) -> str:
+    """A sentence without its final stop, its own quotation marks made single, cut at ``longest`` words."""
+    plain = sentence.strip(' .,;:!?…"“”').translate(_INSIDE_QUOTATION)
+    return _shortened(plain, longest)
+
+
+def _ask(text: str) -> str:
+    """What the author asks for, in at most 16 of the author's own words, for quotation."""
+    candidates = [part for part in sentences(text) if _ASK.search(part)] or sentences(text)
+    if not candidates:
+        return _shortened(text, 16)
+    sentence = min(candidates[:3], key=lambda part: abs(len(part.split()) - 10))
+    clause = _CLAUSE_END.split(sentence)[0].strip(' .,!?…"“”')
+    return _shortened(clause or text, 16)
+
+
+def _shortened(text: str, longest: int) -> str:
+    """A text cut at ``longest`` words, and at `_LONGEST_QUOTATION` characters where no spaces set words apart."""
+    words = text.split()
+    short = " ".join(words if len(words) <= longest else words[: longest - 1])
+    if len(short) > _LONGEST_QUOTATION:
+        return short[: _LONGEST_QUOTATION - 2].rstrip(" ,;:") + " …"
+    return short if len(words) <= longest else short.rstrip(" ,;:") + " …"
+
+
+def shared_place(first: Reading, second: Reading) -> tuple[str, str]:
+    """The kind of place two views have in common and its noun; ("", "") when they speak of different places."""
+    if first.place == second.place:
+        noun = first.place_noun if first.place_noun == second.place_noun else ""
+        kinds = place_kinds()
+        return first.place, noun or (kinds[first.place].nouns[0] if first.place in kinds else "")
+    if not first.place or not second.place:
+        known = first if first.place else second
+        return known.place, known.place_noun
+    return "", ""
+
+
+def shared_themes(dispute: Dispute) -> list[str]:
+    """Themes that both views touch, the more evenly and strongly the earlier."""
+    first, second = read(dispute.view_a), read(dispute.view_b)
+    both = {theme: min(weight, second.themes.get(theme, 0.0)) for theme, weight in first.themes.items()}
+    return [theme for theme, weight in sorted(both.items(), key=lambda item: (-item[1], item[0])) if weight > 0]

@@ -1,0 +1,51 @@
+"""Part-of-speech tags for English words, by the lexicon and rules that TextBlob carries.
+
+Only TextBlob's tagger is loaded, not its package: the package imports nltk, and with it scipy and scikit-learn where
+they are installed, which takes two seconds and serves nothing here.
+"""
+
+import importlib.util
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from mediator.errors import MissingExtraError
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Any:
+    package = importlib.util.find_spec("textblob")
+    if package is None or not package.submodule_search_locations:
+        raise MissingExtraError("The drafter needs TextBlob's tagger.", "Install it: pip install textblob")
+    folder = Path(package.submodule_search_locations[0])
+    spec = importlib.util.spec_from_file_location("mediator.drafting._textblob_tagger", folder / "_text.py")
+    if spec is None or spec.loader is None:
+        raise MissingExtraError("TextBlob's tagger is not where it used to be.", "Install it: pip install textblob")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    english = folder / "en"
+    lexicon = module.Lexicon(
+        path=str(english / "en-lexicon.txt"),
+        morphology=str(english / "en-morphology.txt"),
+        context=str(english / "en-context.txt"),
+        entities=str(english / "en-entities.txt"),
+        language="en",
+    )
+    return module.Parser(lexicon=lexicon, default=("NN", "NNP", "CD"), language="en")
+
+
+def tagged(sentence: str) -> list[tuple[str, str]]:
+    """The words of a sentence with Penn Treebank tags."""
+    parser = _parser()
+    tokens = [text.split(" ") for text in parser.find_tokens(sentence)]
+    found: list[tuple[str, str]] = []
+    for words in tokens:
+        pairs = parser.find_tags(words, map=lambda word, tag: (word, tag))
+        found += [(str(pair[0]), str(pair[1])) for pair in pairs if pair[0]]
+    return found
+
+
+def known(word: str) -> bool:
+    """Whether the lexicon has the word, in lower case or with a capital: most misspelt words it has not."""
+    lexicon = _parser().lexicon
+    return word in lexicon or word.capitalize() in lexicon

@@ -1,0 +1,267 @@
+"""BERT-family text encoders to GGUF: weights, WordPiece vocabulary and pooling as llama.cpp reads them."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mediator.errors import ModelFileError
+from trainer.export.base import Checkpoint, Output, Precision, write_gguf
+
+if TYPE_CHECKING:
+    from gguf import GGUFWriter
+
+MODEL_TYPES = ("bert",)
+
+# Checkpoint name -> GGUF name, without the `.weight` / `.bias` ending. `{}` is the layer.
+_OUTSIDE_LAYERS = {
+    "embeddings.word_embeddings": "token_embd",
+    "embeddings.position_embeddings": "position_embd",
+    "embeddings.token_type_embeddings": "token_types",
+    "embeddings.LayerNorm": "token_embd_norm",
+}
+_INSIDE_LAYERS = {
+    "attention.self.query": "attn_q",
+    "attention.self.key": "attn_k",
+    "attention.self.value": "attn_v",
+    "attention.output.dense": "attn_output",
+    "attention.output.LayerNorm": "attn_output_norm",
+    "intermediate.dense": "ffn_up",
+    "output.dense": "ffn_down",
+    "output.LayerNorm": "layer_output_norm",
+}
+# llama.cpp adds these to the token embeddings in float32.
+_EXACT = ("position_embd", "token_types")
+_LAYER = re.compile(r"^encoder\.layer\.(\d+)\.(.+)$")
+# Heads of other tasks: the sentence embedding is pooled from the last layer and never passes through them.
+_UNUSED = ("pooler.", "cls.", "classifier.")
+# llama.cpp marks the beginning of a word where WordPiece marks its continuation.
+_WORD_BEGIN = "\u2581"
+_POOLING_MODES = {"mean": "MEAN", "cls": "CLS"}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A WordPiece vocabulary in llama.cpp's form.
+
+    Attributes:
+        tokens: by id; ``##ing`` is ``ing`` and ``run`` is ``▁run``; tokens in square brackets stay as they are.
+        types: llama.cpp's token types, 1 normal, 3 control, 5 unused.
+        special: ids of ``unk``, ``sep``, ``pad``, ``cls`` and ``mask``, as far as the tokenizer has them.
+    """
+
+    tokens: list[str]
+    types: list[int]
+    special: dict[str, int]
+
+
+def export(checkpoint: Checkpoint, target: Path, precision: Precision, name: str = "", licence: str = "") -> None:
+    """Write a BERT encoder with its vocabulary and pooling as one GGUF file.
+
+    Args:
+        checkpoint: an opened directory of transformers or sentence-transformers.
+        target: the GGUF file to write.
+        precision: ``f32``, ``f16`` or ``q8_0``; norms, biases and positions are float32 in each.
+        name: the model's name in the metadata; the directory's name by default.
+        licence: SPDX identifier for the metadata.
+
+    Raises:
+        ModelFileError: the checkpoint is damaged, or uses something that llama.cpp would compute differently.
+    """
+    _check_architecture(checkpoint)
+    vocabulary = read_vocabulary(checkpoint)
+    pooling = read_pooling(checkpoint)
+
+    def describe(writer: "GGUFWriter") -> None:
+        import gguf
+
+        writer.add_name(name or checkpoint.directory.resolve().name)
+        if licence:
+            writer.add_license(licence)
+        writer.add_context_length(int(checkpoint.require("max_position_embeddings")))
+        writer.add_embedding_length(int(checkpoint.require("hidden_size")))
+        writer.add_feed_forward_length(int(checkpoint.require("intermediate_size")))
+        writer.add_block_count(int(checkpoint.require("num_hidden_layers")))
+        writer.add_head_count(int(checkpoint.require("num_attention_heads")))
+        writer.add_layer_norm_eps(float(checkpoint.config.get("layer_norm_eps", 1e-12)))
+        writer.add_causal_attention(False)
+        writer.add_pooling_type(getattr(gguf.PoolingType, pooling))
+        writer.add_tokenizer_model("bert")
+        writer.add_tokenizer_pre("default")
+        writer.add_token_list(vocabulary.tokens)
+        writer.add_token_types(vocabulary.types)
+        writer.add_token_type_count(int(checkpoint.config.get("type_vocab_size", 1)))
+        for role, token_id in vocabulary.special.items():
+            # llama.cpp opens a sequence with its `bos` token; BERT's is [CLS].
+            getattr(writer, f"add_{'bos' if role == 'cls' else role}_token_id")(token_id)
+
+    write_gguf(target, "bert", precision, describe, list_outputs(checkpoint))
+
+
+def list_outputs(checkpoint: Checkpoint) -> list[Output]:
+    """The encoder's tensors under their GGUF names, embeddings first, then layer by layer.
+
+    Raises:
+        ModelFileError: a tensor is missing, unknown, or has a shape that the configuration does not say.
+    """
+    layers = int(checkpoint.require("num_hidden_layers"))
+    hidden, inner = int(checkpoint.require("hidden_size")), int(checkpoint.require("intermediate_size"))
+    expected: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (int(checkpoint.require("vocab_size")), hidden),
+        "position_embd.weight": (int(checkpoint.require("max_position_embeddings")), hidden),
+        "token_types.weight": (int(checkpoint.config.get("type_vocab_size", 1)), hidden),
+        "token_embd_norm.weight": (hidden,),
+        "token_embd_norm.bias": (hidden,),
+    }
+    for layer in range(layers):
+        for part in _INSIDE_LAYERS.values():
+            rows = inner if part == "ffn_up" else hidden
+            columns = inner if part == "ffn_down" else hidden
+            expected[f"blk.{layer}.{part}.weight"] = (hidden,) if part.endswith("norm") else (rows, columns)
+            expected[f"blk.{layer}.{part}.bias"] = (rows,)
+
+    found: dict[str, Output] = {}
+    for tensor in checkpoint.tensors.values():
+        plain = tensor.name.removeprefix("bert.")
+        if not tensor.is_floating or plain.startswith(_UNUSED):
+            continue
+        renamed = _rename(plain)
+        if renamed is None or renamed not in expected:
+            raise ModelFileError(
+                f"{tensor.path}: tensor {tensor.name} is not part of a BERT encoder with {layers} layers.",
+                "Export a plain BERT encoder; merge adapters first.",
+            )
+        if tensor.shape != expected[renamed]:
+            raise ModelFileError(
+                f"{tensor.path}: tensor {tensor.name} has the shape {tensor.shape}, config.json says "
+                f"{expected[renamed]}.",
+                "The weights and config.json are of different models.",
+            )
+        found[renamed] = Output(renamed, tensor, exact=renamed.startswith(_EXACT))
+    missing = [name for name in expected if name not in found]
+    if missing:
+        raise ModelFileError(
+            f"{checkpoint.directory} lacks {len(missing)} tensors, first {missing[0]}.", "Fetch the checkpoint again."
+        )
+    return [found[name] for name in expected]
+
+
+def _rename(plain: str) -> str | None:
+    stem, _, ending = plain.rpartition(".")
+    # Old checkpoints call a layer norm's weight `gamma` and its bias `beta`.
+    ending = {"gamma": "weight", "beta": "bias"}.get(ending, ending)
+    inside = _LAYER.match(stem)
+    if inside:
+        part = _INSIDE_LAYERS.get(inside[2])
+        return f"blk.{inside[1]}.{part}.{ending}" if part else None
+    part = _OUTSIDE_LAYERS.get(stem)
+    return f"{part}.{ending}" if part else None
+
+
+def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
+    """Read the WordPiece vocabulary of ``tokenizer.json`` and turn it into llama.cpp's form.
+
+    Raises:
+        ModelFileError: the tokenizer is no lower-casing WordPiece, has more tokens than the embedding table, or lacks
+            ``[CLS]``, ``[SEP]`` or ``[UNK]``.
+    """
+    tokenizer = checkpoint.tokenizer
+    where = checkpoint.directory / "tokenizer.json"
+    model = tokenizer.get("model") or {}
+    if model.get("type") != "WordPiece":
+        raise ModelFileError(
+            f"{where}: the tokenizer is {model.get('type')}, not WordPiece.", "Export an encoder with a BERT tokenizer."
+        )
+    if model.get("continuing_subword_prefix", "##") != "##":
+        raise ModelFileError(f"{where}: continuations are not marked with ##.", "llama.cpp knows only ##.")
+    normalizer = tokenizer.get("normalizer") or {}
+    # llama.cpp's WordPiece lower-cases and removes accents, always.
+    if not normalizer.get("lowercase", False) or normalizer.get("strip_accents") is False:
+        raise ModelFileError(
+            f"{where}: the tokenizer keeps upper case or accents; llama.cpp would read every such text differently.",
+            "Export an uncased encoder.",
+        )
+    size = int(checkpoint.require("vocab_size"))
+    by_id = {int(token_id): str(token) for token, token_id in (model.get("vocab") or {}).items()}
+    control: set[int] = set()
+    for added in tokenizer.get("added_tokens") or []:
+        by_id[int(added["id"])] = str(added["content"])
+        if added.get("special"):
+            control.add(int(added["id"]))
+    if not by_id or max(by_id) >= size:
+        raise ModelFileError(
+            f"{where} has {len(by_id)} tokens, the embedding table {size} rows.",
+            "The tokenizer and the weights are of different models.",
+        )
+    ids = {token: token_id for token_id, token in by_id.items()}
+    names = _special_names(checkpoint)
+    special = {role: ids[token] for role, token in names.items() if token in ids}
+    for role in ("cls", "sep", "unk"):
+        if role not in special:
+            raise ModelFileError(f"{where} has no {names[role]} token.", "This is not a complete BERT tokenizer.")
+    tokens = [_llama_token(by_id[token_id]) if token_id in by_id else f"[PAD{token_id}]" for token_id in range(size)]
+    types = [3 if token_id in control else 1 if token_id in by_id else 5 for token_id in range(size)]
+    return Vocabulary(tokens, types, special)
+
+
+def _special_names(checkpoint: Checkpoint) -> dict[str, str]:
+    names = {role: f"[{role.upper()}]" for role in ("unk", "sep", "pad", "cls", "mask")}
+    config = checkpoint.json("tokenizer_config.json") if checkpoint.has("tokenizer_config.json") else {}
+    for role in names:
+        token: Any = config.get(f"{role}_token")
+        if token:
+            names[role] = str(token["content"] if isinstance(token, dict) else token)
+    return names
+
+
+def _llama_token(token: str) -> str:
+    if token.startswith("[") and token.endswith("]"):
+        return token
+    if token.startswith("##"):
+        return token[2:]
+    return _WORD_BEGIN + token
+
+
+def read_pooling(checkpoint: Checkpoint) -> str:
+    """How token vectors become one: ``MEAN`` (the default where nothing is said) or ``CLS``.
+
+    Raises:
+        ModelFileError: another pooling, or a module after it that GGUF cannot carry (a dense layer).
+    """
+    modules = checkpoint.directory / "modules.json"
+    if not modules.is_file():
+        return "MEAN"
+    import json
+
+    pooling: dict[str, Any] = {}
+    for module in json.loads(modules.read_text(encoding="utf-8")):
+        kind = str(module.get("type", "")).rpartition(".")[2]
+        if kind == "Pooling":
+            pooling = checkpoint.json(module["path"], "config.json")
+        elif kind not in ("Transformer", "Normalize"):
+            raise ModelFileError(
+                f"{modules}: the encoder ends in a {kind} module, which a GGUF file cannot carry.",
+                "Export an encoder of transformer, pooling and normalisation only.",
+            )
+    # sentence-transformers 6 writes one name; before it, one flag per mode.
+    mode = pooling.get("pooling_mode")
+    if mode is None:
+        modes = [key for key, value in pooling.items() if key.startswith("pooling_mode_") and value is True]
+        mode = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}.get(
+            modes[0] if len(modes) == 1 else "", " and ".join(modes) or "mean"
+        )
+    if mode not in _POOLING_MODES:
+        raise ModelFileError(
+            f"{modules}: pooling {mode} has no counterpart in llama.cpp.", "Export an encoder with mean or cls pooling."
+        )
+    return _POOLING_MODES[mode]
+
+
+def _check_architecture(checkpoint: Checkpoint) -> None:
+    where = checkpoint.directory / "config.json"
+    activation = checkpoint.config.get("hidden_act", "gelu")
+    if activation not in ("gelu", "gelu_new", "gelu_pytorch_tanh"):
+        raise ModelFileError(f"{where}: llama.cpp computes BERT with GELU, not {activation}.", "Use another encoder.")
+    positions = checkpoint.config.get("position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise ModelFileError(f"{where}: positions are {positions}, only absolute can be exported.", "Use another one.")

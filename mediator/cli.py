@@ -33,8 +33,6 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 """What a shell calls a program that Ctrl-C ended: 128 + SIGINT."""
 
-_LARGEST_SEED = 2**31 - 1  # what every writer's generator takes
-
 _MODELS = """\
 models (--model):
   drafter                  the default: hand-written measures and a search; no language model
@@ -212,8 +210,6 @@ def propose_command(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         comments=tuple(_clean(comment) for comment in arguments.comment),
     )
-    if not 0 <= options.seed <= _LARGEST_SEED:
-        raise InputError(f"The seed is {options.seed}.", f"Choose 0 to {_LARGEST_SEED}.")
     choice = parse_model(arguments.model or default_model())
     dispute = _dispute(arguments)
     scorer, writer = _load(choice, arguments.encoder or default_encoder())
@@ -253,12 +249,16 @@ def propose_command(arguments: argparse.Namespace) -> int:
 def score_command(arguments: argparse.Namespace) -> int:
     """Run `evenhand score`."""
     from mediator.empathy import EmpathyModel
+    from mediator.mediation import LONGEST_VIEW, check_length
 
     texts = [_clean(text) for text in arguments.text]
     for number, text in enumerate(texts, start=1):
         if not text.strip():
             raise InputError(f"Text {number} is empty: there is nothing to score.", "Give --text at least one word.")
+        if len(text) > LONGEST_VIEW:
+            raise InputError(f"Text {number} has {len(text):,} characters.", f"Shorten it to {LONGEST_VIEW:,}.")
     dispute = _dispute(arguments)
+    check_length(dispute)
     scorer = EmpathyModel.load(arguments.encoder or default_encoder())
     try:
         scored = list(zip(texts, scorer.score(dispute, texts), strict=True))

@@ -14,6 +14,7 @@ import yaml
 from mediator.errors import DisputeFileError
 from mediator.resources import asset
 from mediator.schema import Category, Dispute, View
+from mediator.settings import user_path
 
 LARGEST_FILE = 1_000_000
 """Bytes of a dispute file. Two views fit many times over; more is some other kind of file."""
@@ -43,7 +44,7 @@ def read_dispute(source: str | Path) -> Dispute:
     """
     if str(source) == "-":
         return parse_dispute(_read_stdin(), "standard input")
-    path = Path(source).expanduser()
+    path = user_path(source)
     if str(source) in example_names() and not _is_a_file(path):
         return example(str(source))
     return parse_dispute(_read(path), str(source))
@@ -185,6 +186,10 @@ def _parse_json(text: str, source: str) -> tuple[object, dict[_Field, int]]:
         data = json.loads(text, object_pairs_hook=mapping)
     except RecursionError as error:
         raise _too_deep(source) from error
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:  # Python makes no number of more than 4300 digits
+        raise DisputeFileError(f"{source} holds a number that is too long.", "Put it in quotes.") from error
     # JSON is nearly YAML, whose parser knows the lines. A tab can only stand between JSON's tokens.
     lines: dict[_Field, int] = {}
     try:
@@ -214,8 +219,10 @@ def _parse_yaml(text: str, source: str) -> tuple[object, dict[_Field, int]]:
         raise _yaml_problem(error, text, source) from error
     except RecursionError as error:
         raise _too_deep(source) from error
-    except ValueError as error:  # such as a date that does not exist: 2024-13-45
-        raise DisputeFileError(f"{source}: a value looks like a date but is none.", "Put it in quotes.") from error
+    except ValueError as error:  # such as a date that does not exist, 2024-13-45, or a number of 5000 digits
+        raise DisputeFileError(
+            f"{source}: a value looks like a date or a number but is none.", "Put it in quotes."
+        ) from error
 
 
 def _check_depth(text: str, source: str) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mediator.errors import MissingExtraError, ModelFileError
 from mediator.resources import asset
+from mediator.settings import user_path
 
 Matrix = NDArray[np.float32]
 
@@ -238,5 +239,5 @@ def load_encoder(name: str = "bundled") -> Encoder:
     if name == "bundled":
         return GGUFEncoder(asset("models", BUNDLED), name="bundled")
     if name.lower().endswith(".gguf"):
-        return GGUFEncoder(Path(name).expanduser())
+        return GGUFEncoder(user_path(name))
     return SentenceTransformersEncoder(name)

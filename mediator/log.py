@@ -5,6 +5,7 @@ import logging.handlers
 import os
 import sys
 import traceback
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def start_logging(verbose: bool = False) -> None:
     for name in _PACKAGES:
         logger = logging.getLogger(name)
         for old in logger.handlers:
-            old.close()
+            with suppress(OSError):  # a full disk
+                old.close()
         logger.handlers = list(handlers)
         logger.setLevel(logging.DEBUG if verbose else logging.INFO)
         logger.propagate = False
@@ -86,6 +88,9 @@ class _PrivateFileHandler(logging.handlers.RotatingFileHandler):
     def _open(self) -> TextIOWrapper:
         handle = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         return open(handle, "a", encoding=self.encoding, errors=self.errors)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
+        """Do nothing about a full disk: Python's way would print a traceback with the message on the screen."""
 
 
 class _Formatter(logging.Formatter):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from mediator.cancellation import Cancellation, Cancelled
-from mediator.errors import InputError
+from mediator.errors import EvenhandError, InputError
 from mediator.neutrality import select
 from mediator.schema import Candidate, Dispute, Scores, Strategy, StrategyChoice
 from mediator.strategies import (
@@ -30,7 +30,6 @@ from mediator.writers.base import (
     RequestRejected,
     UnusableOutput,
     Writer,
-    WriterError,
 )
 
 __all__ = [
@@ -52,6 +51,9 @@ LONGEST_VIEW = 20_000
 LONGEST_COMMENT = 4_000
 """Characters of one comment of the mediator."""
 
+LARGEST_SEED = 2**31 - 1
+"""What every writer's generator takes."""
+
 MOST_CANDIDATES = 12
 MOST_ROUNDS = 10
 
@@ -67,7 +69,7 @@ class MediationOptions:
         strategy: one of the paper's four, or ``all`` of them with one selection from the common pool.
         count: how many candidates each round writes and how many are selected, 1..12.
         rounds: the most rounds of `cot-feedback`, 1..10.
-        seed: the same seed gives the same candidates where the writer is deterministic.
+        seed: the same seed gives the same candidates where the writer is deterministic; 0..`LARGEST_SEED`.
         comments: the mediator's remarks, oldest first; empty ones are left out.
         earlier: candidates of earlier calls (a continued session), oldest first: the writer sees them, but the
             selection is made from new ones only.
@@ -88,6 +90,8 @@ class MediationOptions:
             raise InputError(f"The number of candidates is {self.count}.", f"Ask for 1 to {MOST_CANDIDATES}.")
         if not 1 <= self.rounds <= MOST_ROUNDS:
             raise InputError(f"The number of rounds is {self.rounds}.", f"Ask for 1 to {MOST_ROUNDS}.")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise InputError(f"The seed is {self.seed}.", f"Choose 0 to {LARGEST_SEED}.")
         object.__setattr__(self, "comments", tuple(text.strip() for text in self.comments if text.strip()))
         object.__setattr__(self, "earlier", tuple(self.earlier))
         for number, comment in enumerate(self.comments, start=1):
@@ -141,8 +145,8 @@ def propose(
 
     Raises:
         InputError: a view is too long. Raised at the call, before the first event.
-        WriterError: the writer failed and there is not one finished candidate; otherwise `MediationDone.problem` says
-            what happened. Raised while iterating.
+        EvenhandError: the writer failed (`WriterError`), or its file did (`ModelFileError`), and there is not one
+            finished candidate; otherwise `MediationDone.problem` says what happened. Raised while iterating.
 
     Example:
         >>> from mediator.schema import View
@@ -151,6 +155,12 @@ def propose(
         ...     if isinstance(event, MediationDone):
         ...         print(event.candidates[0].text)
     """
+    check_length(dispute)
+    return _mediate(dispute, writer, scorer, options or MediationOptions(), cancel or Cancellation())
+
+
+def check_length(dispute: Dispute) -> None:
+    """Raise `InputError` when a view has more than `LONGEST_VIEW` characters: reading it would take minutes."""
     for name, view in (("View A", dispute.view_a), ("View B", dispute.view_b)):
         length = len(view.as_text()) + sum(len(key) + len(value) for key, value in view.demographics.items())
         if length > LONGEST_VIEW:
@@ -158,7 +168,6 @@ def propose(
                 f"{name} has {length:,} characters.",
                 f"Shorten it to {LONGEST_VIEW:,}: what the person wants and why is enough.",
             )
-    return _mediate(dispute, writer, scorer, options or MediationOptions(), cancel or Cancellation())
 
 
 def _mediate(
@@ -172,7 +181,7 @@ def _mediate(
     first_text: float | None = None
     cancelled = stopped_early = False
     problems: list[str] = []
-    failure: WriterError | None = None
+    failure: EvenhandError | None = None
 
     for strategy in strategies:
         try:
@@ -190,7 +199,7 @@ def _mediate(
                     yield event
         except Cancelled:
             cancelled = True
-        except WriterError as error:
+        except EvenhandError as error:
             # A connection closed under a writer by the cancel may surface as its error: the user knows of the cancel.
             cancelled = cancel.cancelled
             if not cancelled:

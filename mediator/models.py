@@ -5,14 +5,13 @@ import importlib.util
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from mediator.errors import ModelFileError, UnknownModelError
 from mediator.resources import asset
-from mediator.settings import api_key
-from mediator.writers.remote import is_this_computer as is_this_computer
+from mediator.settings import api_key, user_path
+from mediator.writers.remote import is_this_computer
 
 if TYPE_CHECKING:
     from mediator.empathy import EmpathyModel
@@ -167,7 +166,7 @@ def _split_adapter(rest: str) -> tuple[str, str | None]:
 
 def _exists(path: str) -> bool:
     try:
-        return Path(path).expanduser().exists()
+        return user_path(path).exists()
     except (OSError, ValueError):
         return False
 

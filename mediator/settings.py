@@ -48,6 +48,11 @@ def api_key(variable: KeyVariable) -> str | None:
     return os.environ.get(variable, "").strip() or None
 
 
+def user_path(named: str | Path) -> Path:
+    """Return a path as a user writes it, ``~`` resolved. An unknown ``~name`` stays: there is just no such file."""
+    return Path(os.path.expanduser(named))  # `Path.expanduser` would raise RuntimeError for it
+
+
 def without_keys(text: str) -> str:
     """Return the text with every key of the environment struck out: for all that is logged or shown."""
     for variable in KEY_VARIABLES:
@@ -58,4 +63,4 @@ def without_keys(text: str) -> str:
 
 def _folder(variable: str, otherwise: str) -> Path:
     named = os.environ.get(variable, "").strip()
-    return Path(named).expanduser() if named else Path(otherwise)
+    return user_path(named) if named else Path(otherwise)

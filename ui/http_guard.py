@@ -35,8 +35,12 @@ class PageGuard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").rpartition("@")[2].partition(":")[0]
-        if host.lower() not in OWN_NAMES:
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        name = host.rpartition("@")[2].partition(":")[0]
+        # A browser names the page that asks. Another site cannot read our answers, but it could make us work.
+        origin = headers.get(b"origin", b"").decode("latin-1").lower()
+        if name not in OWN_NAMES or origin not in ("", f"http://{host}"):
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
                 return

@@ -89,13 +89,6 @@ class Sessions:
             if self._running.get(session) is cancellation:
                 del self._running[session]
 
-    def stop_all(self) -> None:
-        """Stop what runs in any tab."""
-        with self._lock:
-            running = list(self._running.values())
-        for cancellation in running:
-            cancellation.cancel()
-
 
 @dataclass(frozen=True)
 class Request:

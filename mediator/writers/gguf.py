@@ -12,6 +12,7 @@ from typing import Any
 
 from mediator.cancellation import Cancellation, Cancelled
 from mediator.errors import ModelFileError
+from mediator.settings import user_path
 from mediator.writers.base import Prompt, PromptTooLong, Sampling
 from mediator.writers.conversation_layout import ALPACA_STOPS, alpaca_like, as_data, until_stop, with_template
 from mediator.writers.gguf_file import check_gguf_file
@@ -48,7 +49,7 @@ class GGUFModel:
 
         Raises `ModelFileError` when the file is missing, damaged, or no text-writing model.
         """
-        self.path = Path(path).expanduser()
+        self.path = user_path(path)
         self.name = f"gguf:{path}"
         self.destination: str | None = None
         self.evaluated_tokens = 0

@@ -74,6 +74,8 @@ def check_gguf_file(path: Path) -> GGUFHeader:
                 return _Reader(data).header()
     except FileNotFoundError:
         raise ModelFileError(f"There is no file {path}.", "Check the path after `gguf:`.") from None
+    except ValueError:
+        raise ModelFileError(f"{str(path)!r} cannot be the name of a file.", "It holds a NUL character.") from None
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}.", "Check its permissions.") from error
     except _Damaged as reason:

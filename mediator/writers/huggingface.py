@@ -1,14 +1,15 @@
 """A Hugging Face checkpoint as a writer: transformers on the GPU where there is one, with an optional PEFT adapter."""
 
+import os
 import queue
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 from mediator.cancellation import Cancellation, Cancelled
 from mediator.errors import EvenhandError, MissingExtraError, ModelFileError
+from mediator.settings import user_path
 from mediator.writers.base import ModelNotFound, Prompt, PromptTooLong, Sampling, Unreachable
 from mediator.writers.conversation_layout import ALPACA_STOPS, alpaca_like, as_data, until_stop, with_template
 
@@ -264,15 +265,18 @@ def _require(*packages: str) -> None:
 
 def _check_path(source: str) -> None:
     """Raise `ModelFileError` for a path that is not there; a name such as ``owner/model`` may be on the Hub."""
-    path = Path(source).expanduser()
-    if path.is_dir():
+    if _is_folder(source):
         return
-    if path.is_file():
+    if os.path.isfile(user_path(source)):
         raise ModelFileError(
             f"{source} is a file; a checkpoint is a folder.", "Name the folder, or use `gguf:` for a GGUF file."
         )
     if source.startswith((".", "/", "~")) or source.count("/") > 1 or "\\" in source:
         raise ModelFileError(f"There is no folder {source}.", "Check the path after `hf:`.")
+
+
+def _is_folder(source: str) -> bool:
+    return os.path.isdir(user_path(source))  # unlike `Path.is_dir`, no error for a name too long to be one
 
 
 @contextmanager
@@ -285,7 +289,7 @@ def _explained(name: str, source: str) -> Iterator[None]:
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         first = str(error).strip().split("\n", 1)[0]
-        if Path(source).expanduser().is_dir():
+        if _is_folder(source):
             hint = "Choose a folder with config.json, safetensors weights and a tokenizer."
             if "trust_remote_code" in text:
                 hint = "It needs code of its own, which Evenhand never runs; choose another model."

@@ -1,12 +1,12 @@
 """Any server that speaks the OpenAI chat protocol (llama.cpp, vLLM, Ollama, OpenAI), through the official SDK."""
 
-import os
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import closing
 from typing import Any
 
+from mediator import settings
 from mediator.cancellation import Cancellation
-from mediator.errors import MissingExtraError
+from mediator.errors import MissingExtraError, UnknownModelError
 from mediator.writers.base import Prompt, RequestRejected, Sampling
 from mediator.writers.remote import (
     EventLoopThread,
@@ -50,6 +50,8 @@ class OpenAICompatibleModel:
             stall_timeout: seconds without a byte after which the stream counts as stalled. A server on a laptop is
                 silent while it reads a long prompt.
             patience: how to retry while the server is busy.
+
+        Raises `UnknownModelError` for a host name that cannot be one.
         """
         try:
             import openai
@@ -58,14 +60,25 @@ class OpenAICompatibleModel:
 
         options: dict[str, Any] = {
             # The SDK insists on a key; servers that need none ignore it.
-            "api_key": api_key or os.environ.get("OPENAI_API_KEY") or "none",
+            "api_key": api_key or settings.api_key("OPENAI_API_KEY") or "none",
             "base_url": base_url,
             "timeout": openai.Timeout(30.0, connect=connect_timeout, read=stall_timeout),
             "max_retries": 0,  # retries are ours, see remote.py
         }
-        client: Any = openai.AsyncOpenAI(**options)
+        try:
+            client: Any = openai.AsyncOpenAI(**options)
+        except Exception as error:
+            if type(error).__name__ != "InvalidURL":  # of whichever HTTP library the SDK stands on
+                raise
+            raise UnknownModelError(
+                f"{base_url!r} cannot be the address of a server.", "Write it like http://localhost:8080/v1."
+            ) from error
         host = client.base_url.host
         local = is_this_computer(host)
+        if not local and client.base_url.scheme == "http" and not api_key:
+            # The key of the environment is for some provider; it never travels unencrypted to whoever answers here.
+            options["api_key"] = "none"
+            client = openai.AsyncOpenAI(**options)
         if local:
             client = openai.AsyncOpenAI(**options, http_client=local_client(openai))
         self._client = client
@@ -78,7 +91,7 @@ class OpenAICompatibleModel:
             host=f"{host}:{client.base_url.port}" if client.base_url.port else host,
             local=local,
             model=model,
-            key_hint="Set the environment variable OPENAI_API_KEY to the key of this server.",
+            key_hint="Set the environment variable OPENAI_API_KEY to the server's key (sent over https only).",
             model_hint="Check the model's name, and the address: most servers want it to end in `/v1`.",
             stall_timeout=stall_timeout,
         )

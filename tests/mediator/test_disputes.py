@@ -123,7 +123,11 @@ def test_any_content_is_read_or_explained(content):
         ("view_b: {text: b}\nview_a: {text: no}\n", "f.yaml, line 2: view_a.text is a yes/no value, not text."),
         ("view_b: {text: b}\nview_a: {text: [a, b]}\n", "f.yaml, line 2: view_a.text is a list, not text."),
         ("view_b: {text: b}\nview_a: {text: 2024-05-06}\n", "f.yaml, line 2: view_a.text is a date, not text."),
-        ("view_b: {text: b}\nview_a: {text: 2024-13-45}\n", "f.yaml: a value looks like a date but is none."),
+        ("view_b: {text: b}\nview_a: {text: 2024-13-45}\n", "f.yaml: a value looks like a date or a number but is"),
+        (
+            f"view_a: {{text: a, demographics: {{age: {'1' * 5000}}}}}",
+            "f.yaml: a value looks like a date or a number but is none.",
+        ),
         (
             "category: nice\nview_a: {text: a}\nview_b: {text: b}",
             "f.yaml, line 1: category is 'nice'. Choose one of: safe,",
@@ -160,6 +164,7 @@ def test_one_sentence_says_what_is_wrong_and_where(content, expected):
         ("[]", "f.json holds a list, not a mapping."),
         ('{\n"view_a":\n\t{"text": "a",\n\t"place": 5}, "view_b": {}}', "f.json, line 4: view_a.place is a number"),
         ('{"view_a": {"text": "a", "text": "b"}}', "f.json, line 1: the field 'text' is there a second time."),
+        (f'{{"view_a": {{"text": {"1" * 5000}}}}}', "f.json holds a number that is too long. Put it in quotes."),
         ('{"view_a": {"text": "\\ud83d"}, "view_b": {"text": "b"}}', "f.json: view_a.text holds half of a surrogate"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 from support.scripted import ScriptedModel, ScriptedWriter, TableScorer, numbered, whole
 
 from mediator.cancellation import Cancellation
-from mediator.errors import InputError
+from mediator.errors import InputError, ModelFileError
 from mediator.mediation import (
     CandidateDone,
     CandidateProgress,
@@ -16,7 +16,6 @@ from mediator.mediation import (
     RoundStarted,
     propose,
 )
-from mediator.resources import asset
 from mediator.schema import Candidate, Dispute, Strategy, View
 from mediator.strategies import Scorer
 from mediator.writers.base import AuthenticationFailed, Delta, Overloaded, UnusableOutput, Writer
@@ -131,6 +130,13 @@ def test_an_error_later_is_a_problem_beside_what_there_is() -> None:
     assert not end.cancelled
 
 
+def test_a_file_that_turns_out_damaged_later_leaves_what_there_is() -> None:
+    writer = ScriptedWriter(whole("one"), [Delta(0, "tw"), ModelFileError("The file gives no numbers.")])
+    _, end = mediate(writer, TableScorer(one=(0.3, 0.2)), MediationOptions(count=1, rounds=3))
+    assert texts(end.candidates) == ["one"]
+    assert end.problem == "The file gives no numbers."
+
+
 def test_one_unusable_answer_does_not_stop_the_other_strategies() -> None:
     writer = ScriptedWriter(whole("one"), [UnusableOutput("No list.")], whole("three"), whole("four"))
     _, end = mediate(writer, TableScorer(), MediationOptions(strategy="all", rounds=1))
@@ -160,6 +166,8 @@ def test_a_restart_takes_voided_candidates_out_of_the_pool() -> None:
         ({"count": 13}, "number of candidates is 13"),
         ({"rounds": 0}, "number of rounds is 0"),
         ({"rounds": 11}, "number of rounds is 11"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**31}, "seed is 2147483648"),
         ({"strategy": "best"}, "no strategy 'best'"),
         ({"comments": ("fine", "x" * 5000)}, "Comment 2 has 5,000 characters"),
     ],
@@ -183,8 +191,6 @@ def test_options_leave_out_empty_comments() -> None:
 
 
 def test_the_whole_way_with_the_real_scorer() -> None:
-    if not any(asset("models").glob("empathy-*.gguf")):
-        pytest.skip("the bundled encoder is not in assets/models")
     from mediator.empathy import EmpathyModel
 
     balanced = (

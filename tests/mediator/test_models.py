@@ -131,6 +131,19 @@ def test_a_gguf_file_that_is_not_there(tmp_path):
         load_writer(f"gguf:{tmp_path / 'none.gguf'}", scorer=None)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/m", "x" * 5000, "a\0b"])
+@pytest.mark.parametrize("form", ["gguf:{}", "hf:./{}", "hf:{}+./adapter", "hf:./{}+adapter"])
+def test_a_path_that_cannot_be_is_a_sentence(path, form):
+    with pytest.raises(ModelFileError):
+        load_writer(form.format(path), scorer=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("host", ["☃.com", "a" * 300 + "é"])
+def test_a_host_that_cannot_be_is_a_sentence(host):
+    with pytest.raises(UnknownModelError, match="cannot be the address of a server"):
+        load_writer(f"openai:m@http://{host}/v1", scorer=None)  # type: ignore[arg-type]
+
+
 def test_the_catalogue_tells_what_is_installed_and_what_is_missing(monkeypatch):
     entries = {(entry.kind, entry.name): entry for entry in catalogue()}
     assert next(iter(entries)) == ("writer", "drafter")

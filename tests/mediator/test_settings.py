@@ -111,6 +111,22 @@ def test_a_log_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch, capsy
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_shows_no_traceback(tmp_path, monkeypatch, capsys):
+    (tmp_path / "evenhand.log").symlink_to("/dev/full")
+    monkeypatch.setenv("EVENHAND_LOG_FOLDER", str(tmp_path))
+    log.start_logging()
+    logging.getLogger("mediator").error("lost")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_home_that_is_not_there_is_a_path_like_any_other(monkeypatch):
+    assert settings.user_path("~nobody-of-this-name/x") == Path("~nobody-of-this-name/x")
+    monkeypatch.setenv("HOME", "/home/of/mine")
+    monkeypatch.setenv("USERPROFILE", "/home/of/mine")
+    assert settings.user_path("~/x") == Path("/home/of/mine/x")
+
+
 def test_verbose_shows_the_log_without_keys(log_folder, monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     log.start_logging(verbose=True)

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -33,11 +34,11 @@ def test_a_taken_port_is_a_sentence():
             launch(port=port, open_browser=False, wait=False)
 
 
-def answer(host, path="/"):
+def answer(host, origin=None):
     """Send one request through the guard; return the status, the headers, and whether the app was reached."""
     reached, sent = [], []
 
-    async def app(scope, receive, send):
+    async def served(scope, receive, send):
         reached.append(scope["path"])
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"private"})
@@ -48,8 +49,12 @@ def answer(host, path="/"):
     async def send(message):
         sent.append(message)
 
-    headers = [] if host is None else [(b"host", host.encode())]
-    asyncio.run(PageGuard(app)({"type": "http", "path": path, "headers": headers}, receive, send))
+    given = ((b"host", host), (b"origin", origin))
+    headers = [(name, value.encode()) for name, value in given if value is not None]
+    serving = PageGuard(served)({"type": "http", "path": "/", "headers": headers}, receive, send)
+    # In a thread of its own: Playwright, once started by another test, keeps an event loop running in this one.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, serving).result()
     return sent[0]["status"], dict(sent[0]["headers"]), bool(reached)
 
 
@@ -64,6 +69,12 @@ def test_this_computer_gets_in(host):
 def test_a_name_that_was_pointed_here_does_not(host):
     status, _, reached = answer(host)
     assert (status, reached) == (421, False)
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:3000", "https://localhost:7860"])
+def test_a_page_from_elsewhere_cannot_make_it_work(origin):
+    assert answer("localhost:7860", origin)[::2] == (421, False)
+    assert answer("localhost:7860", "http://localhost:7860")[::2] == (200, True)
 
 
 def test_gradio_is_imported_without_analytics_and_without_writing_stubs():

@@ -13,6 +13,7 @@ from support.tiny_models import CHAT_TEMPLATE, FOUR_COMPROMISES, tiny_llama_gguf
 
 from mediator.cancellation import Cancellation, Cancelled
 from mediator.errors import ModelFileError
+from mediator.resources import asset
 from mediator.writers.base import LanguageModel, Message, Prompt, PromptTooLong, Sampling
 from mediator.writers.gguf import GGUFModel
 from mediator.writers.gguf_file import check_gguf_file
@@ -261,6 +262,15 @@ def test_close_twice_and_no_more(random_gguf: Path, prompt: Prompt) -> None:
         ask(model, prompt)
 
 
+def test_a_stream_ends_when_its_model_is_closed_between_two_tokens(random_gguf: Path, prompt: Prompt) -> None:
+    model = GGUFModel(random_gguf, threads=THREADS)
+    stream = model.stream(prompt, Sampling(), Cancellation())
+    next(stream)
+    model.close()
+    with pytest.raises(Cancelled):
+        next(stream)
+
+
 def test_llama_cpp_keeps_silent(random_gguf: Path) -> None:
     script = (
         "import sys; from mediator.writers.gguf import GGUFModel; from mediator.writers.base import *;"
@@ -315,15 +325,8 @@ def test_half_a_download_names_the_tensor(tmp_path: Path, random_gguf: Path) -> 
 
 
 def test_a_text_encoder_cannot_write() -> None:
-    import llama_cpp
-
-    from mediator.resources import asset
-
-    path = asset("models", "empathy-minilm-q8_0.gguf")
-    if not path.is_file():
-        pytest.skip(f"{path.name} is not there yet (llama_cpp {llama_cpp.__version__})")
     with pytest.raises(ModelFileError, match="encoder"):
-        GGUFModel(path)
+        GGUFModel(asset("models", "empathy-minilm-q8_0.gguf"))
 
 
 def test_reads_what_the_gguf_package_wrote(random_gguf: Path) -> None:

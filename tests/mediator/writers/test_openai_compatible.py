@@ -333,3 +333,22 @@ def test_importing_a_provider_imports_no_sdk() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("base_url", "sent"),
+    [
+        ("http://models.example.org/v1", False),
+        ("https://models.example.org/v1", True),
+        ("http://127.0.0.1:9/v1", True),
+    ],
+)
+def test_the_key_of_the_environment_never_travels_unencrypted(
+    monkeypatch: pytest.MonkeyPatch, base_url: str, sent: bool
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-test")
+    model = OpenAICompatibleModel(model="m", base_url=base_url)
+    try:
+        assert (model._client.api_key == "sk-secret-of-the-test") is sent
+    finally:
+        model.close()

@@ -126,7 +126,7 @@ _BARE = ("in return, {two}", "alongside this, {two}", "at the same time, {two}")
 _THIRD = (
     "in addition, {three}",
     "beyond that, {three}",
-    "to keep both sides on board, {three}",
+    "finally, {three}",
     "as a third step, {three}",
 )
 _REVIEWS = (

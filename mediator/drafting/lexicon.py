@@ -1,6 +1,7 @@
 """The words the drafter knows: themes and places from assets/, and short lists that keep its English safe and sound."""
 
 import re
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +12,7 @@ import yaml
 from mediator.resources import asset
 
 _stemmer = snowballstemmer.stemmer("english")
+_stemmer_lock = threading.Lock()  # it keeps the word it works on in itself: two threads would mix theirs up
 _WORD = re.compile(r"[a-z]+(?:['’][a-z]+)?|[0-9]+|[^\W\d_]+", re.IGNORECASE)
 
 
@@ -18,7 +20,8 @@ _WORD = re.compile(r"[a-z]+(?:['’][a-z]+)?|[0-9]+|[^\W\d_]+", re.IGNORECASE)
 def stem(word: str) -> str:
     """The stem of one English word, lower case."""
     lowered = word.lower().replace("’", "'")
-    return str(_stemmer.stemWord(lowered.removesuffix("'s")))
+    with _stemmer_lock:
+        return str(_stemmer.stemWord(lowered.removesuffix("'s")))
 
 
 def stems(text: str) -> list[str]:
@@ -124,6 +127,26 @@ def place_kinds() -> dict[str, PlaceKind]:
         name: PlaceKind(name, tuple(e["nouns"]), tuple(e["hints"]), e["operator"], e["users"])
         for name, e in entries.items()
     }
+
+
+@lru_cache(maxsize=1)
+def _subjects() -> tuple[PhraseFinder, PhraseFinder]:
+    """What a measure says of a subject, and what a view says of it, from assets/subjects.yaml."""
+    entries = yaml.safe_load(asset("subjects.yaml").read_text(encoding="utf-8"))
+    said = {name: tuple(map(str, entry["said"])) for name, entry in entries.items()}
+    raised = {name: (*said[name], *map(str, entry["near"])) for name, entry in entries.items()}
+    return PhraseFinder(said), PhraseFinder(raised)
+
+
+@lru_cache(maxsize=2000)
+def subjects_of(measure_text: str) -> frozenset[str]:
+    """The subjects a measure speaks of that nobody should be surprised with."""
+    return frozenset(name for name, _ in _subjects()[0].find(measure_text))
+
+
+def subjects_raised(view_text: str) -> frozenset[str]:
+    """The subjects that a view brings up."""
+    return frozenset(name for name, _ in _subjects()[1].find(view_text))
 
 
 @lru_cache(maxsize=1)

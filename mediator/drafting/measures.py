@@ -232,7 +232,7 @@ _FROM_WORRY = (
     (
         "noted",
         Mechanism.INFORMATION,
-        "every case of %s will be noted for six weeks, and both sides will read the list before a further step is "
+        "every report of %s will be noted for six weeks, and both sides will read the list before a further step is "
         "taken",
         0.0,
     ),
@@ -261,7 +261,7 @@ _FROM_VALUE = (
 # Only what happens in single cases can be counted, and only a nuisance is met with a word of warning: violence is not.
 _INCIDENTS = frozenset(
     stem(word)
-    for word in """theft robbery burglary vandalism graffiti litter littering smoking speeding noise trespassing
+    for word in """theft vandalism graffiti litter littering smoking speeding noise trespassing
     damage accident accidents harassment bullying threats loitering fights incidents complaints overcrowding barking
     shouting activity trash garbage dumping gossip""".split()
 )
@@ -272,8 +272,40 @@ _NUISANCES = frozenset(
 )
 _UNFIT_FOR_TRIAL = frozenset(
     """respect kindness freedom equality trust honesty fairness love peace justice dignity acceptance diversity
-    inclusiveness inclusion happiness faith belief feedback""".split()
+    inclusiveness inclusion happiness faith belief feedback environment atmosphere attitude share structure
+    understanding empathy compassion patience care representation approach
+    fund funds budget money feature features air view feeling energy""".split()
 )
+# What is bought and set up: only of this can a part come first, an offer be asked for and a spot be marked.
+_THINGS = frozenset(
+    stem(word)
+    for word in """
+    light lamp lighting streetlight camera bench seat chair table fence gate door lock sign rack ramp bump hump rail
+    railing handrail mirror bin can shelter sunshade shade awning equipment machine heater fan fountain alarm phone
+    tree flower plant toilet restroom bathroom carpet screen mural swing slide barrier detector sidewalk path
+    crosswalk bulb button box sensor net shelf shelves locker speaker cone stop-sign tent umbrella seating parking
+    system playground court light-bulb hydrant map board
+    """.split()
+)
+# What some fear and others ask for: here milder steps may come first.
+_FORCEFUL = frozenset({"policing", "surveillance", "rules", "punishment"})
+_OPEN_GROUND = frozenset("park playground street parking school campus nature neighbourhood worship gym venue".split())
+
+
+def _wish_templates(phrase: str, theme: str) -> list[tuple[str, Mechanism, str, float]]:
+    """The measures that make sense of a wish: a lamp can be bought and placed, a patrol be tried or held back."""
+    head = head_of(phrase.split())
+    if head in _UNFIT_FOR_TRIAL or phrase.split()[-1] in _UNFIT_FOR_TRIAL:
+        return []
+    thing, forceful = stem(head) in _THINGS, theme in _FORCEFUL
+    use = {
+        "try": not thing,
+        "part": thing and not phrase.startswith(("a ", "an ")),
+        "ballot": True,
+        "where": thing or theme == "policing",
+        "offers": thing,
+    }
+    return [template for template in _FROM_WISH if use.get(template[0], forceful)]
 
 
 def own_measures(reading: Reading) -> list[Measure]:
@@ -293,9 +325,9 @@ def own_measures(reading: Reading) -> list[Measure]:
             phrase = phrase.removeprefix("a ").removeprefix("an ").removeprefix("the ")
             templates = [t for t in _FROM_WORRY if head in (_NUISANCES if t[0] == "agreed" else _INCIDENTS)]
         elif concern.kind is ConcernKind.WISH:
-            templates = [] if phrase.split()[-1] in _UNFIT_FOR_TRIAL else list(_FROM_WISH)
+            templates = _wish_templates(phrase, concern.theme)
         elif concern.kind is ConcernKind.VALUE:
-            templates = list(_FROM_VALUE)
+            templates = [] if phrase.split()[-1] in _UNFIT_FOR_TRIAL else list(_FROM_VALUE)
         found += [
             Measure(
                 name=f"own: {phrase}: {name}",
@@ -303,7 +335,7 @@ def own_measures(reading: Reading) -> list[Measure]:
                 mechanism=mechanism,
                 themes=(concern.theme,) if concern.theme else (),
                 also=(),
-                places=frozenset({"any"}),
+                places=_OPEN_GROUND if name == "part" else frozenset({"any"}),
                 cost=cost,
             )
             for name, mechanism, text, cost in templates

@@ -83,14 +83,14 @@ class Reading:
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+|[\n\r]+|;\s+")
 _CLAUSE_END = re.compile(r",\s+(?:but|because|since|so|although|while|which|who)\b|\s+(?:but|because|although)\s+|:\s+")
 _ASK = re.compile(
-    r"\b(?:should|must|would (?:like|love|be|add|make|put|have|want|change|modify|improve|help|feel)|need(?:s|ed)? to"
+    r"\b(?:should|must|would (?:like|love|be|add|make|put|have|want|change|modify|improve|help|feel)|need(?:s|ed)?"
     r"|could (?:be|use|have|add|improve|also|make|put)|ought|please|want(?:s|ed)?|wish|let's|suggest|recommend"
     r"|had better|i'd|adding|hiring|putting|having|making|providing|more|better|improve[ds]?|add|provide|hire|install"
     r"|allow|require|ban|forbid|stop|keep|make|let|create|build|offer|limit|increase|reduce|remove|replace|enforce)\b",
     re.IGNORECASE,
 )
 _LACK = re.compile(
-    r"\b(?:no|not enough|lack(?:s|ing)? (?:of )?|without|too few|there (?:is|are)n['’]t(?: any| enough)?|missing|"
+    r"\b(?:no|not enough|lack(?:s|ing)? (?:of )?|too few|there (?:is|are)n['’]t(?: any| enough)?|missing|"
     r"does ?n['’]t have|do ?n['’]t have)\s+(?:any |enough )?$",
     re.IGNORECASE,
 )
@@ -151,7 +151,8 @@ _UNCOUNTABLE_END = (
     "th",
 )
 _UNCOUNTABLE = frozenset(
-    """lighting light security safety noise privacy music traffic litter access parking signage seating shade quiet
+    """poverty speed debris
+    lighting light security safety noise privacy music traffic litter access parking signage seating shade quiet
     peace silence nature space room food water heat air help respect kindness freedom choice trust care history art
     education information research technology equipment furniture maintenance money funding pay rent housing
     transport staff wifi internet crime violence theft graffiti racism hate drug use alcohol smoke smoking garbage
@@ -190,7 +191,8 @@ _SPECIFIC = re.compile(
     r"(?:\b(?:the|this|that|our|my|their|his|her|your|at|local|shared|same|a|an|its)\s+(?:[\w'’-]+\s+){0,2})$",
     re.IGNORECASE,
 )
-_FIRST_PERSON = re.compile(r"\b(?:I|my|me|we|our|us|mine)\b")
+# "We should" speaks for everybody in a debate.
+_FIRST_PERSON = re.compile(r"\b(?:I|my|me|our|us|mine|[Ww]e(?! (?:should|must|need|ought|cannot|can)))\b")
 _PUBLIC = frozenset(
     stem(word)
     for word in """government state nation national country countries society public citizen law legal legalise
@@ -198,7 +200,15 @@ _PUBLIC = frozenset(
     prison penalty war military nuclear religion science market trade economy immigration abortion euthanasia
     marriage drug prostitution gun animal climate energy education healthcare voters voting election federal
     international global world industry company corporations workers women men children humans people religion
-    church media internet music sport god""".split()
+    church media internet music sport god poor poverty president candidate nation union eu power""".split()
+)
+_PUBLIC_THEMES = frozenset("environment punishment taxes war sport evidence health gender religion jobs".split())
+# Words that a public question shares with any talk; one of them alone makes none.
+_HALF_PUBLIC = frozenset(
+    stem(word)
+    for word in """animal gun drug church religion science trade market industry company corporation corporations
+    workers women men children humans people media internet music sport god education energy marriage power union
+    global world international society court immigration legal""".split()
 )
 
 
@@ -206,18 +216,24 @@ _PUBLIC = frozenset(
 def _read(text: str, place: str, reason: str, suggestion: str) -> Reading:
     weights, kinds = _themes_of(place, reason, suggestion)
     kind, noun = _place_of(place, f"{reason} {suggestion}")
+    if not kind and not place and _PUBLIC_THEMES & set(weights) and not _FIRST_PERSON.search(text):
+        kind = "policy"
     if kind == "policy":
         # On a public question the same noun stands in the demand and in the objection, and a wrong guess puts words
         # into somebody's mouth: there the claims themselves are quoted.
         return _reading(text, kind, noun, weights, _claims(text), suggestion)
     concerns = _own_concerns(reason, suggestion)
+    # Who worries about "rules" in so many words does not want clear rules.
+    feared = {concern.theme for concern in concerns if concern.kind is ConcernKind.WORRY} & {"rules"}
     for theme, weight in sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:5]:
         concerns.extend(
             Concern(kinds[theme], phrase, 0.6 * weight + 0.05, own=False, theme=theme)
             for phrase in (themes()[theme].worry if kinds[theme] is ConcernKind.WORRY else themes()[theme].wish)
+            if theme not in feared
         )
     concerns.sort(key=lambda concern: -concern.weight)
-    return _reading(text, kind, noun, weights, concerns or _claims(suggestion or text), suggestion)
+    asking = " ".join(f"{part.rstrip('.')}." for part in sentences(suggestion or text) if _ASK.search(part))
+    return _reading(text, kind, noun, weights, concerns or _claims(asking), suggestion)
 
 
 def _reading(
@@ -267,7 +283,7 @@ def _themes_of(place: str, reason: str, suggestion: str) -> tuple[dict[str, floa
     hits: Counter[str] = Counter()
     negative: Counter[str] = Counter()
     seen: Counter[tuple[str, str]] = Counter()
-    for field, weight in ((place, 0.4), (reason, 1.0), (suggestion, 1.6)):
+    for field, weight in ((place, 0.4), (reason, 1.0), (suggestion, 2.2)):
         for sentence in sentences(field):
             sign = _polarity(sentence) if field is not suggestion else -1 if _ONLY_AGAINST.search(sentence) else 1
             for theme, phrase in theme_finder().find(sentence):
@@ -286,31 +302,79 @@ def _place_of(place: str, rest: str) -> tuple[str, str]:
     """The kind of place and the noun that names it; ("policy", "") for a public question, ("", "") when unknown."""
     votes: Counter[str] = Counter()
     nouns: dict[str, Counter[str]] = {}
+    seen: Counter[tuple[str, str]] = Counter()
+    one_place = lru_cache(maxsize=None)(lambda noun: bool(place) or _names_one_place(rest, noun))
     for field, noun_weight, hint_weight in ((place, 4.0, 1.5), (rest, 1.0, 0.7)):
-        for kind, noun in noun_finder().find(field):
-            weight = noun_weight * (1.0 if place or _names_one_place(field, noun) else 0.25)
+        for order, (kind, noun, aside) in enumerate(_nouns_in_order(field)):
+            seen[field, noun] += 1
+            weight = noun_weight * (1.0 if one_place(noun) else 0.25) / seen[field, noun]
+            if field is place and (order or aside):
+                weight *= 0.3 if aside else 0.6  # "a park with a running path" is a park, "near my house" no house
+            if kind in _VAGUE:
+                # "house" or "road" is named in passing more often than meant; a park or a library is what it is about.
+                weight *= 0.6 if field is place or not place else 0.25
             votes[kind] += weight * (1 + 0.2 * noun.count(" "))  # type: ignore[assignment]
             nouns.setdefault(kind, Counter())[noun] += weight  # type: ignore[assignment]
         for kind, _ in hint_finder().find(field):
-            votes[kind] += hint_weight  # type: ignore[assignment]
-    # "house" or "town" is named in passing more often than meant; a park or a library is what the view is about.
-    for vague in ("neighbourhood", "home", "street"):
-        votes[vague] *= 0.6  # type: ignore[assignment]
+            vague = 0.6 if field is place or not place else 0.25
+            votes[kind] += hint_weight * (vague if kind in _VAGUE else 1.0)  # type: ignore[assignment]
     best, score = max(votes.items(), key=lambda item: (item[1], item[0]), default=("", 0.0))
     if not place:
-        public = len(set(stems(rest)) & _PUBLIC)
+        words = set(stems(rest))
+        public = len(words & _PUBLIC) if words & _PUBLIC - _HALF_PUBLIC or len(words & _HALF_PUBLIC) > 1 else 0
         personal = len(_FIRST_PERSON.findall(rest))
         if public and public > 2 * personal and score < 1.0:
             return "policy", ""
         if score < 0.6:
             return ("policy", "") if public and not personal else ("", "")
-    if score <= 0:
-        return "", ""
+    if score < 0.3:
+        return "", ""  # one word in passing
     found = nouns.get(best)
     if not found:
         return best, ""
     noun = max(found.items(), key=lambda item: (item[1], item[0]))[0]
     return best, noun
+
+
+_VAGUE = frozenset({"neighbourhood", "home", "street"})
+
+
+_ASIDE = re.compile(
+    r"\b(?:near|nearby|by|outside|behind|beside|close to|next to|across from|away from|front of|walking to)"
+    r"(?: (?:my|our|the|a|an|your|where|his|her|their))?\s*$",
+    re.IGNORECASE,
+)
+
+
+def _nouns_in_order(text: str) -> list[tuple[str, str, bool]]:
+    """The place nouns of a text with their kinds, in the order of the text, and whether only something near is meant.
+
+    Of nouns inside one another or in a compound ("meadows park") only the longest, or the last, counts.
+    """
+    found = sorted(
+        (match.start(), -match.end(), kind, noun)
+        for kind, noun in dict.fromkeys(noun_finder().find(text))
+        for match in _noun_pattern(noun).finditer(text)
+    )
+    kept: list[tuple[int, int, str, str]] = []
+    for start, end, kind, noun in found:
+        if kept and start < kept[-1][1]:
+            continue
+        if kept and noun != "home" and not text[kept[-1][1] : start].strip(" "):
+            kept[-1] = (kept[-1][0], -end, kind, noun)
+        else:
+            kept.append((start, -end, kind, noun))
+    return [(kind, noun, bool(_ASIDE.search(text[max(0, start - 30) : start]))) for start, _, kind, noun in kept]
+
+
+@lru_cache(maxsize=1000)
+def _noun_pattern(noun: str) -> re.Pattern[str]:
+    """A place noun in its plural and with apostrophes ("farmers market" for "farmer's market")."""
+    words = []
+    for word in noun.split():
+        base = re.escape(word.replace("'", "").removesuffix("s"))
+        words.append(rf"(?:{re.escape(word)}(?:['’]?e?s)?|{base}['’]?s?)")
+    return re.compile(r"(?<!\w)" + r"\s+".join(words) + r"(?!\w)", re.IGNORECASE)
 
 
 def _names_one_place(text: str, noun: str) -> bool:
@@ -357,6 +421,10 @@ def _concerns_in(sentence: str, asking: bool, base: float) -> list[Concern]:
         alone = not before.strip() and not re.match(r"\s*[A-Za-z]", after)
         governed = bool(_ASKED_FOR.search(before)) or alone
         wishing = governed or (wishing and bool(_CONTINUES.search(before)))
+        if head in _SANCTIONS and (asking and not refused and not _AGAINST.search(before)):
+            continue  # one side may well ask for a fine or a ban: no worry, and nothing to put in its mouth
+        if head == stem("law"):
+            continue  # "what is against the law"
         if head in NEGATIVE_HEADS:
             if lacking:
                 continue  # "there is no crime": neither a wish nor a worry
@@ -394,6 +462,7 @@ _REMEDIES = frozenset(
     for word in """prevention protection control reduction check checks detector detectors alarm alarms sign signs
     rule rules hotline watch training barrier barriers fence fences safety bin bins can cans cleaner removal""".split()
 )
+_SANCTIONS = frozenset(stem(word) for word in "fee fine ban restriction tax cost penalty law rule".split())
 _MORE = frozenset({"more", "better", "stricter", "fewer"})
 _ASKED_FOR = re.compile(
     r"\b(?:add|adding|install|installing|provide|providing|hire|hiring|put|putting|need|needs|needed|want|wants|include|"
@@ -442,6 +511,8 @@ def noun_phrases(sentence: str) -> list[tuple[str, str, str]]:
             continue
         if position < len(tagged) and tagged[position][1] in {"NN", "NNS", "NNP", "POS", "VBG"}:
             continue
+        if previous[0].lower() == "not" and end - start == 1 and tagged[start][1] == "NN":
+            continue  # "do not judge": a verb taken for a noun
         phrase = _polished(words, tagged[start:end], previous[0].lower())
         if phrase:
             before = " ".join(word for word, _ in tagged[max(0, start - 6) : start]) + " "
@@ -499,6 +570,10 @@ def _polished(words: list[str], core: list[tuple[str, str]], previous: str) -> s
     article = lowered[0] if lowered[0] in {"a", "an", "the", "more", "better", "stricter", "fewer"} else ""
     content = [word for word in lowered if word not in {"a", "an", "the"} and stem(word) not in STOP_WORDS]
     if len(content) == 1 and not theme_finder().find(head):
+        return ""
+    if article in {"a", "an"} and len(content) == 1 and head in _UNCOUNTABLE:
+        return ""  # "a trash": the half of a compound
+    if lowered in (["drug"], ["the", "drug"]):
         return ""
     singular = head_tag == "NN" and not head.endswith("s")
     if singular and article in {"", "more", "better"}:
@@ -571,6 +646,7 @@ def shared_place(first: Reading, second: Reading) -> tuple[str, str]:
     """The kind of place two views have in common and its noun; ("", "") when they speak of different places."""
     if first.place == second.place:
         noun = first.place_noun if first.place_noun == second.place_noun else ""
+        noun = noun or (first.place_noun or second.place_noun if not (first.place_noun and second.place_noun) else "")
         kinds = place_kinds()
         return first.place, noun or (kinds[first.place].nouns[0] if first.place in kinds else "")
     if not first.place or not second.place:

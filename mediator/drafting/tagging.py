@@ -34,6 +34,21 @@ def _parser() -> Any:
     return module.Parser(lexicon=lexicon, default=("NN", "NNP", "CD"), language="en")
 
 
+# Second halves of compounds that the lexicon takes for verbs: "a trash can", "speed bumps".
+_COMPOUNDS = frozenset(
+    (first, second)
+    for firsts, seconds in (
+        ("trash garbage litter rubbish recycling waste", "can bin"),
+        ("speed", "bump hump limit check"),
+        ("stop crossing warning street", "sign light lamp"),
+        ("bike bicycle", "rack lane path"),
+        ("guard hand", "rail"),
+    )
+    for first in firsts.split()
+    for second in seconds.split()
+)
+
+
 def tagged(sentence: str) -> list[tuple[str, str]]:
     """The words of a sentence with Penn Treebank tags."""
     parser = _parser()
@@ -42,7 +57,12 @@ def tagged(sentence: str) -> list[tuple[str, str]]:
     for words in tokens:
         pairs = parser.find_tags(words, map=lambda word, tag: (word, tag))
         found += [(str(pair[0]), str(pair[1])) for pair in pairs if pair[0]]
-    return found
+    return [
+        (word, "NNS" if word.lower().endswith("s") else "NN")
+        if position and (found[position - 1][0].lower(), word.lower().rstrip("s")) in _COMPOUNDS
+        else (word, tag)
+        for position, (word, tag) in enumerate(found)
+    ]
 
 
 def known(word: str) -> bool:

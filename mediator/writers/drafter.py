@@ -25,7 +25,7 @@ import numpy as np
 from mediator.cancellation import Cancellation
 from mediator.drafting.composing import Plan, Step, compose, processes, sentences_of
 from mediator.drafting.constraints import Constraints, understand
-from mediator.drafting.lexicon import stems, themes
+from mediator.drafting.lexicon import stems, subjects_of, subjects_raised, themes
 from mediator.drafting.measures import (
     EACH_PLACE,
     Measure,
@@ -61,10 +61,25 @@ _GENERAL = 0.42
 ANSWERS = 0.5
 """Match (see `_Search._match`) from which a measure may be said to answer a concern."""
 
+_PASSING = 0.22
+"""How far below the best theme of a view (see `_Search._concerns`) a theme may be to be named as a concern."""
+
+_SUPPORT = 0.5
+"""How much the relevance of its measures counts in the value of a draft, beside warmth and gap (0..1 each)."""
+
+_UNLIKE = 0.6
+"""How often the second side is named with another concern than the first, when both share one."""
+
+_CLOSE = 0.1
+"""How far below the third best measure for a view another may be to stand beside it."""
+
 _SHORTLIST = 12  # measures considered per side, and as bridges
-_FIRST_LOOK = 12  # proposals scored before the climb
-_CLIMBS = 3  # of these, how many are improved
-_WORDIEST = 90  # words of a proposal
+_FIRST_LOOK = 24  # plans worked out before any text is scored
+_SCORED = 8  # of these, how many are scored as full texts
+_CLIMBS = 2  # of these, how many are improved
+_CONCERN_SHARE = 0.35  # weight of a named concern beside that of a measure, in words about one to three
+_TRIES = 3  # how many neighbours of each are scored
+_WORDIEST = 80  # words of a proposal
 
 
 @dataclass(frozen=True)
@@ -137,20 +152,31 @@ class _Search:
         self.random = random.Random(self._seed())  # noqa: S311 - reproducible choice, not cryptography
         self.known = [candidate.text for candidate in brief.earlier]
         self._scored: dict[str, Scores] = {}
+        self._used: Counter[str] = Counter()
         self.kind, noun = shared_place(*self.readings)
         self.slots = tuple(
             slots_for(reading.place, reading.place_noun) if reading.place else slots_for(self.kind, noun)
             for reading in self.readings
         )
         self.common_slots = slots_for(self.kind, noun) if self.kind or not self.readings[0].place else EACH_PLACE
-        if self.kind:
+        nouns = {reading.place_noun for reading in self.readings if reading.place_noun}
+        if self.kind and len(nouns) < 2:
             self.slots = (self.common_slots, self.common_slots)
+        elif self.kind and noun not in nouns:
+            # Two places of a kind, "a market" and "a gas station": neither is "the shop".
+            self.common_slots = replace(self.common_slots, place=EACH_PLACE.place)
         own = [own_measures(reading) for reading in self.readings]
         self.measures: list[Measure] = [*library(), *own[0], *own[1]]
         self.index = {measure.name: index for index, measure in enumerate(self.measures)}
         self.owner = {measure.name: which for which, made in enumerate(own) for measure in made}
+        self._pairs = [
+            {self.measures[self.index[name]].family for name in self._measures_in(text)} for text in self.known[-8:]
+        ]
+        self._used.update(name for pair in self._pairs for name in pair)
         made_texts = [measure.neutral_text for measure in self.measures[len(library()) :]]
         self.vectors = np.concatenate([_library_vectors(scorer), scorer.embed(made_texts)])
+        self.raised = subjects_raised(self.views[0].as_text()) | subjects_raised(self.views[1].as_text())
+        self._ranked: dict[int, list[Concern]] = {}
         self.relevance = np.stack([self._relevance(0), self._relevance(1)])
 
     def _seed(self) -> int:
@@ -174,15 +200,7 @@ class _Search:
         """
         reading, view = self.readings[which], self.views[which]
         kind = self.kind or reading.place
-        parts = [
-            (sentence, weight)
-            for field, weight in ((view.suggestion, 1.0), (view.text, 1.0), (view.reason, 0.95), (view.place, 0.85))
-            for sentence in sentences(field)[:12]
-            if len(sentence.split()) > 2
-        ] or [(view.as_text(), 1.0)]
-        vectors = self.scorer.embed([sentence for sentence, _ in parts])
-        weights = np.asarray([weight for _, weight in parts], dtype=np.float32)
-        nearest = (self.vectors @ vectors.T * weights).max(axis=1)
+        nearest = self._nearest(which, self.vectors)
         if kind == "policy":
             # Every law is a little like every other: there a measure must be near to the whole view as well.
             nearest = (nearest + self.vectors @ self.scorer.embed([view.as_text()])[0]) / 2
@@ -191,6 +209,8 @@ class _Search:
             fit = fits(measure, kind)
             if fit == 0.0 or not self.constraints.allows_measure(measure):
                 continue
+            if measure.name not in self.owner and not subjects_of(measure.text) <= self.raised:
+                continue  # nobody spoke of dogs
             if measure.name in self.owner:
                 value = _OWN if self.owner[measure.name] == which else 0.0
             elif measure.general:
@@ -203,6 +223,19 @@ class _Search:
             if value > 0.0:
                 values[index] = value + self.constraints.weight(measure)
         return values
+
+    def _nearest(self, which: int, vectors: Matrix) -> Matrix:
+        """Cosine of each vector to the nearest sentence of one view; the suggestion counts a little more."""
+        view = self.views[which]
+        parts = [
+            (sentence, weight)
+            for field, weight in ((view.suggestion, 1.0), (view.text, 1.0), (view.reason, 0.95), (view.place, 0.85))
+            for sentence in sentences(field)[:12]
+            if len(sentence.split()) > 2
+        ] or [(view.as_text(), 1.0)]
+        weights = np.asarray([weight for _, weight in parts], dtype=np.float32)
+        nearest: Matrix = (vectors @ self.scorer.embed([sentence for sentence, _ in parts]).T * weights).max(axis=1)
+        return nearest
 
     def _match(self, concern: Concern, index: int) -> float:
         """How far a measure answers a concern, 0..1: by theme, or by how near the concern's words are to its text."""
@@ -222,19 +255,38 @@ class _Search:
     def _shortlist(self, values: Matrix, length: int = _SHORTLIST) -> list[int]:
         order = [int(index) for index in np.argsort(-values, kind="stable") if values[index] >= min(RELEVANT, _GENERAL)]
         answering = [index for index in order if values[index] >= RELEVANT][:length]
+        # Where some measures answer a view well, those that only touch it are left out.
+        # The third best is the yardstick: the best may be one of a kind.
+        close = [index for index in answering if values[index] >= values[answering[:3][-1]] - _CLOSE]
+        answering = close if len(close) >= 4 else answering[:4]
         # What fits almost anything stands in only where little answers the view itself.
         return answering if len(answering) >= 4 else (answering + [i for i in order if i not in answering])[:6]
 
     def _concerns(self, which: int) -> list[Concern]:
-        """The side's concerns that may be named: its own words first, then its main themes."""
-        reading = self.readings[which]
-        strongest = max(reading.themes.values(), default=1.0)
-        return [
-            concern
-            for concern in reading.concerns
-            if (concern.own or reading.themes.get(concern.theme, 0.0) >= max(0.08, 0.35 * strongest))
-            and self.constraints.allows(set(stems(concern.phrase)))
-        ][:6]
+        """The side's concerns that may be named: its own words first, then the themes that it means most.
+
+        A theme is met by a word in passing as well ("my father rented it"), so how often it is met and how near its
+        phrase is to a sentence of the view both count, and only themes close to the best are named.
+        """
+        if which not in self._ranked:
+            reading = self.readings[which]
+            own = [concern for concern in reading.concerns if concern.own]
+            themed = [concern for concern in reading.concerns if not concern.own]
+            if themed:
+                near = self._nearest(which, self.scorer.embed([concern.phrase for concern in themed]))
+                worth = {
+                    concern.phrase: 1.2 * reading.themes.get(concern.theme, 0.0) + float(cosine)
+                    for concern, cosine in zip(themed, near, strict=True)
+                }
+                best = max(worth.values())
+                themed = sorted(
+                    (concern for concern in themed if worth[concern.phrase] >= best - _PASSING),
+                    key=lambda concern: -worth[concern.phrase],
+                )[:4]
+            self._ranked[which] = [
+                concern for concern in (own + themed) if self.constraints.allows(set(stems(concern.phrase)))
+            ][:6]
+        return self._ranked[which]
 
     # -- the strategies ------------------------------------------------------------------------------------------
 
@@ -323,12 +375,16 @@ class _Search:
 
     def _with_scorer(self, sides: list[list[int]], bridges: list[int]) -> list[_Draft]:
         plans = self._promising(sides, bridges)
-        drafts = self._rated([self._draft(plan) for plan in plans])
+        drafts = self._rated(plans, _SCORED)
         best = sorted(drafts, key=lambda draft: -draft.value)
         for draft in best[:_CLIMBS]:
             if draft.plan is not None:
-                drafts += self._rated([self._draft(plan) for plan in self._neighbours(draft.plan, draft.text, sides)])
-        return self._picked(sorted(drafts, key=lambda draft: -draft.value))
+                drafts += self._rated(self._neighbours(draft.plan, draft.text, sides), _TRIES)
+        picked = self._picked(sorted(drafts, key=lambda draft: -draft.value))
+        if len(picked) < self.brief.count:
+            drafts += self._rated(self._random_plans(sides, bridges, 3 * _SCORED), _SCORED)
+            picked = self._picked(sorted(drafts, key=lambda draft: -draft.value))
+        return picked
 
     # -- plans ---------------------------------------------------------------------------------------------------
 
@@ -356,7 +412,11 @@ class _Search:
             options = self._concerns(which)
             matching = [concern for concern in options if self._match(concern, indices[which]) >= ANSWERS]
             answered = answered and bool(matching)
-            named.append(self.random.choice((matching or options)[:2]) if options else None)
+            sayable = (matching or options)[:3]
+            if which and named[0] is not None and self.random.random() < _UNLIKE:
+                other = named[0].phrase
+                sayable = [concern for concern in sayable if concern.phrase != other] or sayable
+            named.append(self.random.choice(sayable[:2]) if sayable else None)
         steps = [self._step(index, which) for index, which in order]
         review = not any(step.measure.mechanism is Mechanism.TRIAL or _REVIEWED.search(step.clause) for step in steps)
         plan = Plan(
@@ -418,7 +478,7 @@ class _Search:
             first, second = (scale.position(float(mean @ view)) for scale, view in zip(scales, views, strict=True))
             fresh = sum(self.measures[index].name not in used for index, _ in choice) / len(choice)
             values.append(
-                self._value(first, second) + self._support(choice) + 0.2 * fresh + 0.05 * self.random.random()
+                self._value(first, second) + self._support(choice) + 0.03 * fresh + 0.05 * self.random.random()
             )
         plans: list[Plan] = []
         count: Counter[int] = Counter()
@@ -464,8 +524,7 @@ class _Search:
                 if self.measures[index].name not in names and all(self._combine(index, other) for other in indices)
             ]
             result += [replace(plan, steps=(*plan.steps, self._step(index, weaker))) for index in extra[:3]]
-        self.random.shuffle(result)
-        return result[:4]
+        return result
 
     # -- rating and choosing -------------------------------------------------------------------------------------
 
@@ -477,18 +536,39 @@ class _Search:
         lean = 0.12 * max(-1.0, min(1.0, self.constraints.lean))
         return min(first, second) - abs((second - first) - lean)
 
-    def _rated(self, drafts: Sequence[_Draft]) -> list[_Draft]:
+    def _estimate(self, plan: Plan) -> float:
+        """What a plan's text will be worth, by the vectors of its parts: no text is encoded for it."""
+        parts = [self.vectors[self.index[step.measure.name]] for step in plan.steps]
+        named = [concern.phrase for concern in (plan.first, plan.second) if concern is not None]
+        parts += [_CONCERN_SHARE * vector for vector in self.scorer.embed(named)]
+        mean = np.sum(parts, axis=0)
+        mean = mean / max(float(np.linalg.norm(mean)), 1e-6)
+        texts = [view.as_text() for view in self.views]
+        first, second = (
+            self.scorer.scale(text).position(float(mean @ vector))
+            for text, vector in zip(texts, self.scorer.embed(texts), strict=True)
+        )
+        return self._value(first, second) + _SUPPORT * self._answering(plan)
+
+    def _answering(self, plan: Plan) -> float:
+        """Mean relevance of a plan's measures: of like scores, the one whose measures answer the views is better."""
+        return float(np.mean([self.relevance[:, self.index[step.measure.name]].max() for step in plan.steps]))
+
+    def _rated(self, plans: Sequence[Plan], most: int) -> list[_Draft]:
+        """The ``most`` plans of the best estimate as texts, scored in full."""
         self.cancel.raise_if_cancelled()
-        fresh = [draft for draft in drafts if draft.text not in self._scored and self._allowed(draft.text)]
-        for draft in fresh:
+        rated: list[_Draft] = []
+        for plan in sorted(plans, key=lambda plan: -self._estimate(plan)):
+            draft = self._draft(plan)
+            if draft.text in self._scored or not self._allowed(draft.text):
+                continue
             self.cancel.raise_if_cancelled()
-            self._scored[draft.text] = self.scorer.score(self.dispute, [_substance(draft.text)])[0]
-        rated = []
-        for draft in fresh:
-            scores = self._scored[draft.text]
-            # Of two texts with like scores, the one whose measures answer the views is the better proposal.
-            support = np.mean([self.relevance[:, self.index[name]].max() for name in draft.measures])
-            rated.append(replace(draft, value=self._value(scores.score_a, scores.score_b) + 0.2 * float(support)))
+            scores = self.scorer.score(self.dispute, [_substance(draft.text)])[0]
+            self._scored[draft.text] = scores
+            value = self._value(scores.score_a, scores.score_b) + _SUPPORT * self._answering(plan)
+            rated.append(replace(draft, value=value))
+            if len(rated) >= most:
+                break
         return rated
 
     def _allowed(self, text: str) -> bool:
@@ -503,26 +583,34 @@ class _Search:
         usable = [draft for draft in drafts if self._allowed(draft.text) and not self._repeats(draft.text, self.known)]
         worth = {id(draft): draft.value - 0.01 * place for place, draft in enumerate(usable)}
         chosen: list[_Draft] = []
+        used = self._used
         while len(chosen) < self.brief.count:
             best: tuple[float, _Draft] | None = None
             for draft in usable:
-                cost = self._repetition(draft, chosen)
+                cost = self._repetition(draft, chosen, used)
                 if cost is not None and (best is None or worth[id(draft)] - cost > best[0]):
                     best = (worth[id(draft)] - cost, draft)
-            if best is None:
-                return chosen
-            chosen.append(best[1])
+            if best is not None:
+                chosen.append(best[1])
+            elif used:
+                used = Counter()  # better a measure of an earlier round with another partner than none
+            else:
+                break
         return chosen
 
-    def _repetition(self, draft: _Draft, chosen: Sequence[_Draft]) -> float | None:
+    def _repetition(self, draft: _Draft, chosen: Sequence[_Draft], used: Counter[str]) -> float | None:
         """What a draft repeats of others, as a loss of value; None when it may not stand beside them at all."""
         uses = Counter(name for other in chosen for name in other.families)
         names = draft.families
-        if any(uses[name] >= 2 for name in names) or any(names <= other.families for other in chosen):
+        if any(uses[name] >= 2 or uses[name] + used[name] >= 3 for name in names) or any(
+            names <= other.families for other in chosen
+        ):
             return None
         if self._repeats(draft.text, [other.text for other in chosen]):
             return None
-        shared = sum(uses[name] for name in names)
+        if used and any(names <= pair for pair in self._pairs):
+            return None
+        shared = sum(uses[name] + used[name] / 2 for name in names)
         same = any(draft.mechanisms == other.mechanisms for other in chosen)
         return 0.12 * shared + 0.06 * same
 

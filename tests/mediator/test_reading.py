@@ -2,7 +2,9 @@
 
 import json
 import re
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -385,3 +387,18 @@ def test_twenty_thousand_characters_are_read_in_a_moment(piece: str) -> None:
 
 def test_sentences_end_at_stops_and_lines() -> None:
     assert sentences("One. Two!\nThree?  “Four.” Five; six") == ["One.", "Two!", "Three?", "“Four.", "Five", "six"]
+
+
+def test_stems_are_right_in_many_threads_at_once() -> None:
+    words = [f"{base}{end}" for base in ("walk", "sign", "park", "guard", "light") for end in ("s", "ing", "ed", "er")]
+    stem.cache_clear()
+    expected = {word: stem(word) for word in words}
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(20):
+                stem.cache_clear()
+                assert list(pool.map(stem, words * 8)) == [expected[word] for word in words * 8]
+    finally:
+        sys.setswitchinterval(interval)

@@ -15,12 +15,11 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from mediator.embedding_store import EmbeddingStore
 from mediator.encoders import Encoder, Matrix, load_encoder
 from mediator.errors import InputError
-from mediator.resources import asset
+from mediator.resources import asset, read_yaml
 from mediator.schema import Dispute, Scores, View
 
 _REMEMBERED_TEXTS = 20_000  # 384 floats each: about 30 MB
@@ -29,7 +28,7 @@ _REMEMBERED_TEXTS = 20_000  # 384 floats each: about 30 MB
 @lru_cache(maxsize=1)
 def reference_proposals() -> tuple[str, ...]:
     """The hand-written reference proposals, in the order of the file."""
-    entries = yaml.safe_load(asset("reference_proposals.yaml").read_text(encoding="utf-8"))
+    entries = read_yaml(asset("reference_proposals.yaml"))
     return tuple(entry["text"] for entry in entries)
 
 

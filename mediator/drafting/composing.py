@@ -5,11 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-import yaml
-
 from mediator.drafting.measures import Measure, Slots, fill
 from mediator.drafting.reading import Concern, ConcernKind
-from mediator.resources import asset
+from mediator.resources import asset, read_yaml
 
 _SIDE_VERB = {
     ConcernKind.WISH: "wants",
@@ -181,7 +179,7 @@ def sentences_of(text: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _process_texts() -> tuple[str, ...]:
-    return tuple(yaml.safe_load(asset("processes.yaml").read_text(encoding="utf-8")))
+    return tuple(read_yaml(asset("processes.yaml")))
 
 
 def processes(first_ask: str, second_ask: str) -> list[str]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import snowballstemmer
-import yaml
 
-from mediator.resources import asset
+from mediator.resources import asset, read_yaml
 
 _stemmer = snowballstemmer.stemmer("english")
 _stemmer_lock = threading.Lock()  # it keeps the word it works on in itself: two threads would mix theirs up
@@ -112,7 +111,7 @@ class PlaceKind:
 @lru_cache(maxsize=1)
 def themes() -> dict[str, Theme]:
     """All themes by name, from assets/themes.yaml."""
-    entries = yaml.safe_load(asset("themes.yaml").read_text(encoding="utf-8"))
+    entries = read_yaml(asset("themes.yaml"))
     return {
         name: Theme(name, tuple(map(str, e["words"])), tuple(e["wish"]), tuple(e["worry"]))
         for name, e in entries.items()
@@ -122,7 +121,7 @@ def themes() -> dict[str, Theme]:
 @lru_cache(maxsize=1)
 def place_kinds() -> dict[str, PlaceKind]:
     """All kinds of place by name, from assets/places.yaml."""
-    entries = yaml.safe_load(asset("places.yaml").read_text(encoding="utf-8"))
+    entries = read_yaml(asset("places.yaml"))
     return {
         name: PlaceKind(name, tuple(e["nouns"]), tuple(e["hints"]), e["operator"], e["users"])
         for name, e in entries.items()
@@ -132,7 +131,7 @@ def place_kinds() -> dict[str, PlaceKind]:
 @lru_cache(maxsize=1)
 def _subjects() -> tuple[PhraseFinder, PhraseFinder]:
     """What a measure says of a subject, and what a view says of it, from assets/subjects.yaml."""
-    entries = yaml.safe_load(asset("subjects.yaml").read_text(encoding="utf-8"))
+    entries = read_yaml(asset("subjects.yaml"))
     said = {name: tuple(map(str, entry["said"])) for name, entry in entries.items()}
     raised = {name: (*said[name], *map(str, entry["near"])) for name, entry in entries.items()}
     return PhraseFinder(said), PhraseFinder(raised)

@@ -233,7 +233,7 @@ def _read(text: str, place: str, reason: str, suggestion: str) -> Reading:
         )
     concerns.sort(key=lambda concern: -concern.weight)
     asking = " ".join(f"{part.rstrip('.')}." for part in sentences(suggestion or text) if _ASK.search(part))
-    return _reading(text, kind, noun, weights, concerns or _claims(asking), suggestion)
+    return _reading(text, kind, noun, weights, concerns or ([] if place else _claims(asking)), suggestion)
 
 
 def _reading(
@@ -309,7 +309,7 @@ def _place_of(place: str, rest: str) -> tuple[str, str]:
             seen[field, noun] += 1
             weight = noun_weight * (1.0 if one_place(noun) else 0.25) / seen[field, noun]
             if field is place and (order or aside):
-                weight *= 0.3 if aside else 0.6  # "a park with a running path" is a park, "near my house" no house
+                weight *= 0.05 if aside else 0.6  # "a park with a running path" is a park, "near my house" no house
             if kind in _VAGUE:
                 # "house" or "road" is named in passing more often than meant; a park or a library is what it is about.
                 weight *= 0.6 if field is place or not place else 0.25

@@ -484,7 +484,8 @@ class _Search:
         count: Counter[int] = Counter()
         for position in np.argsort(-np.asarray(values), kind="stable"):
             choice = choices[int(position)]
-            if any(count[index] >= 3 for index, _ in choice):
+            families = {self.measures[index].family for index, _ in choice}
+            if any(count[index] >= 3 for index, _ in choice) or any(families <= pair for pair in self._pairs):
                 continue
             count.update(index for index, _ in choice)
             plans.append(self._plan(choice))

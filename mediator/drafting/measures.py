@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from mediator.drafting.lexicon import content_stems, place_kinds, stem
-from mediator.drafting.reading import ConcernKind, Reading, head_of
+from mediator.drafting.phrases import head_of
+from mediator.drafting.reading import ConcernKind, Reading
 from mediator.resources import asset, read_yaml
 
 

@@ -73,6 +73,8 @@ class MediationOptions:
         comments: the mediator's remarks, oldest first; empty ones are left out.
         earlier: candidates of earlier calls (a continued session), oldest first: the writer sees them, but the
             selection is made from new ones only.
+        like: texts to stay close to without repeating them ("more like this").
+        avoid: texts that were dropped; the selection leaves out what nearly repeats one of them.
     """
 
     strategy: StrategyChoice = "cot-feedback"
@@ -81,6 +83,8 @@ class MediationOptions:
     seed: int = 0
     comments: tuple[str, ...] = ()
     earlier: tuple[Candidate, ...] = ()
+    like: tuple[str, ...] = ()
+    avoid: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.strategy not in get_args(StrategyChoice):
@@ -175,7 +179,9 @@ def _mediate(
 ) -> Generator[Event, None, None]:
     started = time.perf_counter()
     timed_writer, timed_scorer = _TimedWriter(writer), _TimedScorer(scorer)
-    plan = Plan(options.count, options.rounds, options.seed, options.comments, options.earlier)
+    plan = Plan(
+        options.count, options.rounds, options.seed, options.comments, options.earlier, options.like, options.avoid
+    )
     strategies = strategies_of(options.strategy)
     pool: list[Candidate] = []
     first_text: float | None = None

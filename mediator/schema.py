@@ -7,6 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_f
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True)]
 
+LONGEST_LABEL = 60
+"""Characters of the name of a side."""
+
+Label = Annotated[str, StringConstraints(strip_whitespace=True, max_length=LONGEST_LABEL)]
+
 
 class Strategy(StrEnum):
     """The paper's four prompting strategies."""
@@ -21,15 +26,19 @@ StrategyChoice = Literal["single", "cot", "cot-self-score", "cot-feedback", "all
 Category = Literal["safe", "welcome", "other"]
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
     """Common rules: unknown fields are mistakes worth reporting, and records do not change once made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class View(_Record):
-    """One side's point of view: ``{place, reason, suggestion}``, or free ``text``; never empty."""
+class View(Record):
+    """One side's point of view: ``{place, reason, suggestion}``, or free ``text``; never empty.
 
+    ``label`` is how the mediator names this side ("The tenants"); it is shown, and never scored.
+    """
+
+    label: Label = ""
     place: Text = ""
     reason: Text = ""
     suggestion: Text = ""
@@ -52,20 +61,25 @@ class View(_Record):
         return " ".join(part if part[-1] in ".!?…\"”'" else part + "." for part in parts)
 
 
-class Dispute(_Record):
-    """Two opposing views; the unit that Evenhand works on and the content of a dispute file."""
+class Dispute(Record):
+    """Two opposing views; the unit that Evenhand works on and the content of a dispute file.
+
+    ``summary`` is a third person's neutral summary of the dispute, if there is one: writers may read it, and nothing is
+    scored against it.
+    """
 
     view_a: View
     view_b: View
     title: Text = ""
     category: Category = "other"
+    summary: Text = ""
 
     def swapped(self) -> "Dispute":
         """The same dispute with A and B exchanged."""
         return self.model_copy(update={"view_a": self.view_b, "view_b": self.view_a})
 
 
-class Scores(_Record):
+class Scores(Record):
     """Empathic similarity of one text to each view.
 
     ``score_a`` and ``score_b`` are calibrated per view, 0..1 (see mediator/empathy.py); ``raw_a`` and ``raw_b`` are the
@@ -96,7 +110,7 @@ class Scores(_Record):
         return min(self.score_a, self.score_b)
 
 
-class Candidate(_Record):
+class Candidate(Record):
     """One proposed compromise. ``round`` counts from 1; ``scores`` is None until the scorer has read the text."""
 
     text: Text = Field(min_length=1)

@@ -101,6 +101,7 @@ class Plan:
         comments: the mediator's remarks, oldest first; they go with every brief.
         earlier: candidates from before this run, oldest first; they go with every brief, and their scores with those of
             `cot-feedback`. Those without scores are scored first.
+        like, avoid: as in `mediator.writers.base.Brief`; they go with every brief.
     """
 
     count: int = 4
@@ -108,6 +109,8 @@ class Plan:
     seed: int = 0
     comments: tuple[str, ...] = ()
     earlier: tuple[Candidate, ...] = ()
+    like: tuple[str, ...] = ()
+    avoid: tuple[str, ...] = ()
 
 
 def strategies_of(choice: StrategyChoice) -> tuple[Strategy, ...]:
@@ -142,6 +145,8 @@ def run(
             seed=plan.seed + number - 1,
             earlier=earlier + tuple(written),
             comments=plan.comments,
+            like=plan.like,
+            avoid=plan.avoid,
         )
         before = list(written)
         new = yield from _one_round(brief, number, rounds, writer, scorer, cancel)

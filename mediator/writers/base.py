@@ -20,6 +20,8 @@ class Brief:
         seed: the same brief with the same seed gives the same text where the writer is deterministic.
         earlier: candidates of earlier rounds with their scores, oldest first; the feedback of `cot-feedback`.
         comments: the mediator's own remarks, oldest first ("no cameras", "cheaper").
+        like: texts that the new candidates are to stay close to without repeating them ("more like this").
+        avoid: texts that the mediator dropped; neither they nor near-duplicates of them are wanted again.
     """
 
     dispute: Dispute
@@ -28,6 +30,8 @@ class Brief:
     seed: int = 0
     earlier: tuple[Candidate, ...] = ()
     comments: tuple[str, ...] = ()
+    like: tuple[str, ...] = ()
+    avoid: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,44 +1,51 @@
-"""The sub-commands of the main job: propose, score, models list. ui/cli.py makes them part of `evenhand`."""
+"""The sub-commands of the main job: propose, score, models, sessions. ui/cli.py makes them part of `evenhand`."""
 
 import argparse
-import json
 import os
 import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 # Only light imports here: `evenhand --help` and a mistyped option must not wait for what they do not need.
 from mediator.cancellation import Cancellation, Cancelled
+from mediator.cli_output import (
+    BAD_INPUT,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    Handler,
+    add_output,
+    clean,
+    picture,
+    print_json,
+    say,
+)
 from mediator.errors import EvenhandError, InputError
-from mediator.settings import ENCODER_VARIABLE, MODEL_VARIABLE, default_encoder, default_model, without_keys
+from mediator.models_cli import add_models
+from mediator.sessions_cli import add_sessions
+from mediator.settings import ENCODER_VARIABLE, MODEL_VARIABLE, default_encoder, default_model
 
 if TYPE_CHECKING:
     from mediator.mediation import Event, MediationDone
     from mediator.models import ModelChoice
     from mediator.schema import Dispute
-    from mediator.terminal import Picture
     from mediator.writers.base import Writer
 
-Handler = Callable[[argparse.Namespace], int]
-Item = TypeVar("Item")
+__all__ = ["BAD_INPUT", "DONE", "FAILED", "INTERRUPTED", "Handler", "add_commands", "run_guarded", "say"]
 
-DONE = 0
-FAILED = 1
-BAD_INPUT = 2
-INTERRUPTED = 130
-"""What a shell calls a program that Ctrl-C ended: 128 + SIGINT."""
+Item = TypeVar("Item")
 
 _MODELS = """\
 models (--model):
   drafter                  the default: hand-written measures and a search; no language model
   bundled                  a language model that ships with Evenhand (not in this version)
-  claude[:MODEL]           Claude, over the network; needs ANTHROPIC_API_KEY
-  gguf:PATH                a language model in a GGUF file, run by llama.cpp
+  claude[:MODEL]           Claude, over the network; needs ANTHROPIC_API_KEY, or a key entered in the Models tab
+  gguf:PATH                a language model in a GGUF file, run by llama.cpp; or gguf:NAME, a downloaded one
   hf:PATH_OR_ID[+ADAPTER]  a Hugging Face model, with a PEFT adapter if you like
   openai:MODEL@URL         any server that speaks the OpenAI protocol; sends OPENAI_API_KEY if set
 """
@@ -47,10 +54,11 @@ _DISPUTE_HELP = "a YAML or JSON file, the name of a bundled example, or - for st
 
 
 def add_commands(commands: Any) -> None:
-    """Add propose, score and models to a parser's sub-commands; each sets ``handler`` to a `Handler`."""
+    """Add propose, score, models and sessions to a parser's sub-commands; each sets ``handler`` to a `Handler`."""
     _add_propose(commands)
     _add_score(commands)
-    _add_models(commands)
+    add_models(commands)
+    add_sessions(commands)
 
 
 def run_guarded(handler: Handler, arguments: argparse.Namespace) -> int:
@@ -77,17 +85,6 @@ def run_guarded(handler: Handler, arguments: argparse.Namespace) -> int:
         log_error(error)
         say(f"Something went wrong inside Evenhand ({type(error).__name__}). The details are in {log_file()}.")
         return FAILED
-
-
-def say(message: str) -> None:
-    """Write one line on stderr, without keys and without anything that a terminal would obey."""
-    from mediator.terminal import safe
-
-    line = f"evenhand: {safe(without_keys(message))}\n"
-    encoding = getattr(sys.stderr, "encoding", None) or "ascii"
-    with suppress(OSError, ValueError):
-        sys.stderr.write(line.encode(encoding, "replace").decode(encoding))
-        sys.stderr.flush()
 
 
 def _add_propose(commands: Any) -> None:
@@ -162,21 +159,6 @@ exit status: 0 done; 1 the work failed; 2 bad usage or bad input""",
     parser.set_defaults(handler=score_command)
 
 
-def _add_models(commands: Any) -> None:
-    parser = commands.add_parser(
-        "models", help="what can write and what can score", description="What can write and what can score."
-    )
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    listing = actions.add_parser(
-        "list",
-        help="list the models: installed or not and why, size, licence, where the text goes",
-        description="List the models: installed or not and why, size, licence, and where the text goes.",
-        allow_abbrev=False,
-    )
-    _add_output(listing)
-    listing.set_defaults(handler=models_list_command)
-
-
 def _add_dispute(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dispute", nargs="?", metavar="DISPUTE", help=_DISPUTE_HELP)
     parser.add_argument("--view-a", metavar="TEXT", help="the first view, instead of DISPUTE")
@@ -190,12 +172,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help="what scores: bundled, a GGUF file, or a sentence-transformers folder or hub name "
         f"(default: ${ENCODER_VARIABLE} or bundled)",
     )
-    _add_output(parser)
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print machine-readable JSON on stdout and nothing else")
-    parser.add_argument("--verbose", action="store_true", help="print the log on stderr")
+    add_output(parser)
 
 
 def propose_command(arguments: argparse.Namespace) -> int:
@@ -208,7 +185,7 @@ def propose_command(arguments: argparse.Namespace) -> int:
         count=arguments.count,
         rounds=arguments.rounds,
         seed=arguments.seed,
-        comments=tuple(_clean(comment) for comment in arguments.comment),
+        comments=tuple(clean(comment) for comment in arguments.comment),
     )
     choice = parse_model(arguments.model or default_model())
     dispute = _dispute(arguments)
@@ -224,7 +201,7 @@ def propose_command(arguments: argparse.Namespace) -> int:
         writer.close()
         scorer.close()
     if arguments.json:
-        _print_json(
+        print_json(
             {
                 "dispute": dispute.model_dump(mode="json"),
                 "model": writer.name,
@@ -251,7 +228,7 @@ def score_command(arguments: argparse.Namespace) -> int:
     from mediator.empathy import EmpathyModel
     from mediator.mediation import LONGEST_VIEW, check_length
 
-    texts = [_clean(text) for text in arguments.text]
+    texts = [clean(text) for text in arguments.text]
     for number, text in enumerate(texts, start=1):
         if not text.strip():
             raise InputError(f"Text {number} is empty: there is nothing to score.", "Give --text at least one word.")
@@ -265,26 +242,12 @@ def score_command(arguments: argparse.Namespace) -> int:
     finally:
         scorer.close()
     if arguments.json:
-        _print_json([{"text": text, **scores.model_dump(mode="json")} for text, scores in scored])
+        print_json([{"text": text, **scores.model_dump(mode="json")} for text, scores in scored])
         return DONE
-    picture = _picture(sys.stdout)
-    picture.dispute(dispute)
+    shown = picture(sys.stdout)
+    shown.dispute(dispute)
     for number, (text, scores) in enumerate(scored, start=1):
-        picture.scored(number, text, scores)
-    return DONE
-
-
-def models_list_command(arguments: argparse.Namespace) -> int:
-    """Run `evenhand models list`."""
-    from dataclasses import asdict
-
-    from mediator.models import catalogue
-
-    entries = catalogue()
-    if arguments.json:
-        _print_json([asdict(entry) for entry in entries])
-    else:
-        _picture(sys.stdout).catalogue(entries)
+        shown.scored(number, text, scores)
     return DONE
 
 
@@ -304,16 +267,11 @@ def _dispute(arguments: argparse.Namespace) -> "Dispute":
         )
     if not all(given):
         raise InputError(f"--view-{'b' if given[0] else 'a'} is missing.", "Give both views.")
-    views = [_clean(arguments.view_a), _clean(arguments.view_b)]
+    views = [clean(arguments.view_a), clean(arguments.view_b)]
     for option, text in zip(("--view-a", "--view-b"), views, strict=True):
         if not text.strip():
             raise InputError(f"{option} is empty.", "Say what this side wants, and why.")
     return Dispute(view_a=View(text=views[0]), view_b=View(text=views[1]))
-
-
-def _clean(text: str) -> str:
-    """Mend bytes of the command line that were no text in its encoding."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _load(choice: "ModelChoice", encoder: str) -> "tuple[Any, Writer]":
@@ -340,25 +298,14 @@ def _candidate_as_json(candidate: Any) -> dict[str, Any]:
     }
 
 
-def _print_json(value: object) -> None:
-    plain = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") != "utf8"
-    sys.stdout.write(json.dumps(value, ensure_ascii=plain, indent=2) + "\n")
-
-
 def _print_result(dispute: "Dispute", writer: "Writer", done: "MediationDone", count: int, strategy: str) -> None:
     from mediator.terminal import destination_words, timing_words
 
-    picture = _picture(sys.stdout)
-    picture.dispute(dispute)
-    picture.result(done)
-    picture.notes(done, count, strategy)
-    picture.line(f"{destination_words(writer.destination, writer.name)} {timing_words(done.timings)}")
-
-
-def _picture(stream: IO[str]) -> "Picture":
-    from mediator.terminal import Picture
-
-    return Picture(stream)
+    shown = picture(sys.stdout)
+    shown.dispute(dispute)
+    shown.result(done)
+    shown.notes(done, count, strategy)
+    shown.line(f"{destination_words(writer.destination, writer.name)} {timing_words(done.timings)}")
 
 
 def _watch(events: "Iterator[Event]") -> "MediationDone":
@@ -371,11 +318,11 @@ def _watch(events: "Iterator[Event]") -> "MediationDone":
 
         from mediator.terminal import Progress
 
-        picture = _picture(sys.stderr)
-        progress = Progress(picture)
+        shown = picture(sys.stderr)
+        progress = Progress(shown)
         live = Live(
             get_renderable=progress.picture,
-            console=picture.console,
+            console=shown.console,
             transient=True,
             refresh_per_second=8,
             redirect_stdout=False,

@@ -1,16 +1,17 @@
-"""The models that can write compromises: what a `--model` option means, what is installed, where the text goes."""
+"""The models that can write compromises: what a `--model` option means, where the text goes, and loading one."""
 
 import difflib
-import importlib.util
-import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
+from mediator.addresses import split_address
+from mediator.catalogue import NO_BUNDLED_MODEL, claude_host, downloadables
+from mediator.catalogue import CatalogueEntry as CatalogueEntry
+from mediator.catalogue import catalogue as catalogue
 from mediator.errors import ModelFileError, UnknownModelError
-from mediator.resources import asset
-from mediator.settings import api_key, user_path
+from mediator.settings import user_path
 from mediator.writers.remote import is_this_computer
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ Kind = Literal["drafter", "bundled", "claude", "gguf", "hf", "openai"]
 
 FORMS = "drafter, bundled, claude[:MODEL], gguf:PATH, hf:PATH_OR_ID[+ADAPTER] or openai:MODEL@URL"
 """How a model is named, for help texts and messages."""
-
-NO_BUNDLED_MODEL = "No language model ships with this version of Evenhand."
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class ModelChoice:
     def destination(self) -> str | None:
         """Where the text of the views goes: None for "stays on this computer", else the host's name."""
         if self.kind == "claude":
-            return _anthropic_host()
+            return claude_host()
         host = urlsplit(self.url).hostname if self.url else None
         return None if host is None or is_this_computer(host) else host
 
@@ -119,10 +118,12 @@ def _load_language_model(choice: ModelChoice) -> "LanguageModel":
         case "gguf":
             from mediator.writers.gguf import GGUFModel
 
-            return GGUFModel(choice.model)
+            return GGUFModel(model_file(choice.model))
         case "hf":
+            from mediator.memory import check_checkpoint
             from mediator.writers.huggingface import HuggingFaceModel
 
+            check_checkpoint(user_path(choice.model))
             return HuggingFaceModel(choice.model, adapter=choice.adapter)
         case "openai":
             from mediator.writers.openai_compatible import OpenAICompatibleModel
@@ -130,6 +131,23 @@ def _load_language_model(choice: ModelChoice) -> "LanguageModel":
             return OpenAICompatibleModel(choice.model, str(choice.url))
         case _:
             raise ModelFileError(NO_BUNDLED_MODEL, "Use drafter, or gguf:PATH with a model file of your own.")
+
+
+def model_file(named: str) -> str:
+    """Return the path of a GGUF file: itself, or that of the downloaded model of this name.
+
+    Raises `ModelFileError` for a name of the catalogue that is not downloaded.
+    """
+    entry = next((entry for entry in downloadables() if entry.name == named), None)
+    if entry is None or _exists(named):
+        return named
+    path = entry.path()
+    if not path.is_file():
+        raise ModelFileError(
+            f"{entry.title} is not downloaded.",
+            f"Download it in the Models tab, or with `evenhand models download {named}`.",
+        )
+    return str(path)
 
 
 def _form_of(kind: str) -> str:
@@ -180,7 +198,7 @@ def _server(rest: str) -> ModelChoice:
             f"Write {_form_of('openai')}.",
         )
     url = found["url"].rstrip("/")
-    parts = _split_url(url)
+    parts = split_address(url)
     if parts is None:
         raise UnknownModelError(
             "The server's address is not one of http:// or https://.", "Write it like http://localhost:8080/v1."
@@ -190,158 +208,3 @@ def _server(rest: str) -> ModelChoice:
             "The server's address holds more than host, port and path.", "Put a key in OPENAI_API_KEY instead."
         )
     return ModelChoice("openai", found["model"].strip(), url=url)
-
-
-def _split_url(url: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises for a port that is no number
-    except ValueError:
-        return None
-    return parts if parts.scheme in ("http", "https") and parts.hostname else None
-
-
-@dataclass(frozen=True)
-class CatalogueEntry:
-    """One line of `evenhand models list`.
-
-    Attributes:
-        name: as in the `--model` option (`--encoder` for an encoder).
-        kind: ``writer`` writes compromises, ``encoder`` scores them.
-        about: what it is.
-        installed: whether it can be used now.
-        why_not: why it cannot, and what to do; empty when it can.
-        size: bytes on disk; None when that is the user's own file or on a server.
-        licence: SPDX identifier, or words where it is the user's own choice.
-        destination: None when the text stays on this computer, else where it goes.
-    """
-
-    name: str
-    kind: Literal["writer", "encoder"]
-    about: str
-    installed: bool
-    why_not: str
-    size: int | None
-    licence: str
-    destination: str | None
-
-
-def catalogue() -> list[CatalogueEntry]:
-    """What there is, the default first. Loads nothing and asks no network."""
-    return [_drafter(), _bundled(), _claude(), _gguf(), _hugging_face(), _openai(), _encoder()]
-
-
-def _drafter() -> CatalogueEntry:
-    sizes = [path.stat().st_size for path in asset("measures").glob("*.yaml")]
-    return CatalogueEntry(
-        name="drafter",
-        kind="writer",
-        about="The default: combines hand-written measures into proposals, guided by the scorer; no language model.",
-        installed=bool(sizes),
-        why_not="" if sizes else "The files of measures are missing: install Evenhand again.",
-        size=sum(sizes),
-        licence="Apache-2.0",
-        destination=None,
-    )
-
-
-def _bundled() -> CatalogueEntry:
-    return CatalogueEntry(
-        name="bundled",
-        kind="writer",
-        about="A small language model that ships with Evenhand.",
-        installed=False,
-        why_not=NO_BUNDLED_MODEL,
-        size=None,
-        licence="none yet",
-        destination=None,
-    )
-
-
-def _claude() -> CatalogueEntry:
-    missing = _missing("anthropic")
-    why_not = f"Install it: pip install {missing}" if missing else ""
-    if not missing and api_key("ANTHROPIC_API_KEY") is None:
-        why_not = "Set the environment variable ANTHROPIC_API_KEY."
-    return CatalogueEntry(
-        name="claude[:MODEL]",
-        kind="writer",
-        about="A Claude model of Anthropic, over the network.",
-        installed=not why_not,
-        why_not=why_not,
-        size=None,
-        licence="Anthropic's terms of service",
-        destination=_anthropic_host(),
-    )
-
-
-def _anthropic_host() -> str | None:
-    """The host that the SDK will ask, which obeys ANTHROPIC_BASE_URL; None for this computer."""
-    parts = _split_url(os.environ.get("ANTHROPIC_BASE_URL", "").strip())
-    host = (parts.hostname if parts else None) or "api.anthropic.com"
-    return None if is_this_computer(host) else host
-
-
-def _gguf() -> CatalogueEntry:
-    missing = _missing("llama_cpp")
-    return CatalogueEntry(
-        name="gguf:PATH",
-        kind="writer",
-        about="A language model in a GGUF file of your own, run by llama.cpp.",
-        installed=not missing,
-        why_not="Install it: pip install llama-cpp-python" if missing else "",
-        size=None,
-        licence="the file's own",
-        destination=None,
-    )
-
-
-def _hugging_face() -> CatalogueEntry:
-    missing = _missing("torch", "transformers", "peft")
-    return CatalogueEntry(
-        name="hf:PATH_OR_ID[+ADAPTER]",
-        kind="writer",
-        about="A Hugging Face model by folder or hub name, with a PEFT adapter if you like, run by transformers.",
-        installed=not missing,
-        why_not=f"{missing} is not there; install the extra: pip install 'evenhand[hf]'" if missing else "",
-        size=None,
-        licence="the model's own",
-        destination=None,
-    )
-
-
-def _openai() -> CatalogueEntry:
-    missing = _missing("openai")
-    return CatalogueEntry(
-        name="openai:MODEL@URL",
-        kind="writer",
-        about="Any server that speaks the OpenAI protocol: llama.cpp, vLLM, Ollama, or a provider's.",
-        installed=not missing,
-        why_not="Install it: pip install openai" if missing else "",
-        size=None,
-        licence="the model's own",
-        destination="the host in URL",
-    )
-
-
-def _encoder() -> CatalogueEntry:
-    files = sorted(asset("models").glob("empathy-*.gguf"))
-    missing = _missing("llama_cpp")
-    why_not = "Install it: pip install llama-cpp-python" if missing else ""
-    if not files:
-        why_not = "The encoder's file is missing: install Evenhand again."
-    return CatalogueEntry(
-        name="bundled",
-        kind="encoder",
-        about="The empathy encoder that scores how close a text comes to a view, run by llama.cpp.",
-        installed=not why_not,
-        why_not=why_not,
-        size=files[0].stat().st_size if files else None,
-        licence="Apache-2.0",
-        destination=None,
-    )
-
-
-def _missing(*packages: str) -> str:
-    """The first package that is not installed, or an empty string. Looks for it without importing it."""
-    return next((name for name in packages if importlib.util.find_spec(name) is None), "")

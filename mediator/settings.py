@@ -1,10 +1,11 @@
-"""Where Evenhand keeps its files, and what it reads from the environment: folders, defaults, keys."""
+"""Where Evenhand keeps its files, and what it reads from the environment: folders and defaults."""
 
 import os
 from pathlib import Path
-from typing import Literal
 
 import platformdirs
+
+from mediator.keys import without_keys as without_keys  # the rest of the package has it from here
 
 APPLICATION = "evenhand"
 
@@ -13,9 +14,6 @@ CACHE_FOLDER_VARIABLE = "EVENHAND_CACHE_FOLDER"
 LOG_FOLDER_VARIABLE = "EVENHAND_LOG_FOLDER"
 MODEL_VARIABLE = "EVENHAND_MODEL"
 ENCODER_VARIABLE = "EVENHAND_ENCODER"
-
-KeyVariable = Literal["ANTHROPIC_API_KEY", "OPENAI_API_KEY"]
-KEY_VARIABLES: tuple[KeyVariable, ...] = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY")
 
 
 def data_folder() -> Path:
@@ -43,22 +41,14 @@ def default_encoder() -> str:
     return os.environ.get(ENCODER_VARIABLE, "").strip() or "bundled"
 
 
-def api_key(variable: KeyVariable) -> str | None:
-    """Return a provider's key from the environment, or None. It is kept nowhere: never log, show or write it."""
-    return os.environ.get(variable, "").strip() or None
+def models_folder() -> Path:
+    """The folder of downloaded models, below `data_folder`. Not created here."""
+    return data_folder() / "models"
 
 
 def user_path(named: str | Path) -> Path:
     """Return a path as a user writes it, ``~`` resolved. An unknown ``~name`` stays: there is just no such file."""
     return Path(os.path.expanduser(named))  # `Path.expanduser` would raise RuntimeError for it
-
-
-def without_keys(text: str) -> str:
-    """Return the text with every key of the environment struck out: for all that is logged or shown."""
-    for variable in KEY_VARIABLES:
-        if key := api_key(variable):
-            text = text.replace(key, f"[{variable}]")
-    return text
 
 
 def _folder(variable: str, otherwise: str) -> Path:

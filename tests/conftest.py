@@ -35,6 +35,8 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         # Two llama.cpp or torch pools that fight for the same cores make times meaningless.
         patch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
         patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+        # Nobody's own keyring is asked. A test that wants one sets it.
+        patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
         yield
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from mediator.cancellation import Cancellation
 from mediator.errors import MissingExtraError
+from mediator.keys import key_for_claude
 from mediator.writers.base import AuthenticationFailed, Prompt, RequestRejected, Sampling, UnusableOutput
 from mediator.writers.remote import (
     EventLoopThread,
@@ -26,7 +27,7 @@ DEFAULT_MODEL = "claude-sonnet-5-5"  # the newest Sonnet that the SDK names (ant
 # against max_tokens. Only what is used is paid for.
 _THINKING_TOKENS = 8192
 
-_KEY_HINT = "Set the environment variable ANTHROPIC_API_KEY to a valid key."
+_KEY_HINT = "Enter a valid key in the Models tab, or set the environment variable ANTHROPIC_API_KEY."
 
 
 @dataclass
@@ -63,7 +64,7 @@ class ClaudeModel:
 
         Args:
             model: e.g. ``claude-sonnet-5-5``.
-            api_key: by default what the SDK finds, first of all ANTHROPIC_API_KEY.
+            api_key: by default the one that `mediator.keys` has, looked up at every request, else what the SDK finds.
             base_url: by default ANTHROPIC_BASE_URL, or Anthropic's own API.
             connect_timeout: seconds to establish a connection.
             stall_timeout: seconds without a byte after which the stream counts as stalled (a healthy one sends pings).
@@ -88,6 +89,7 @@ class ClaudeModel:
         if local:
             client = anthropic.AsyncAnthropic(**options, http_client=local_client(anthropic))
         self._client = client
+        self._given_key = api_key
         self._model = model
         self._loop = EventLoopThread()
         self._patience = patience or Patience()
@@ -140,6 +142,10 @@ class ClaudeModel:
         self._loop.close(self._client.close)
 
     def _require_key(self) -> None:
+        """Take the key as it is now: the user may have entered, changed or forgotten it since the last request."""
+        if self._given_key is None:
+            key = key_for_claude(str(self._client.base_url))
+            self._client.api_key = None if key is None else key.reveal()
         if not (self._client.api_key or self._client.auth_token or getattr(self._client, "credentials", None)):
             raise AuthenticationFailed("There is no key for Claude.", _KEY_HINT)
 

@@ -12,16 +12,16 @@ from typing import Any
 
 from mediator.cancellation import Cancellation, Cancelled
 from mediator.errors import ModelFileError
+from mediator.memory import LARGEST_DEFAULT_CONTEXT, check, context_by_default, need
 from mediator.settings import user_path
 from mediator.writers.base import Prompt, PromptTooLong, Sampling
 from mediator.writers.conversation_layout import ALPACA_STOPS, alpaca_like, as_data, until_stop, with_template
-from mediator.writers.gguf_file import check_gguf_file
+from mediator.writers.gguf_file import GGUFHeader, check_gguf_file
 from mediator.writers.llama_library import AbortFlag, first_complaint, llama_library, quiet
 
 _BATCH = 512  # tokens per llama_decode of a prompt; the abort flag is asked inside, so the size is for speed alone
 _ABORTED = 2  # what llama_decode returns when the abort flag was set
 _LEAST_ANSWER = 64  # tokens that must be left for an answer to be worth starting
-_LARGEST_DEFAULT_CONTEXT = 8192  # a 128k cache of an 8B model takes 16 GiB: nobody gets that without asking
 
 
 class GGUFModel:
@@ -54,13 +54,8 @@ class GGUFModel:
         self.destination: str | None = None
         self.evaluated_tokens = 0
         self.drawn_tokens = 0
-        header = check_gguf_file(self.path)
-        if "tokenizer.ggml.tokens" not in header.metadata:
-            raise ModelFileError(f"{self.path} has no vocabulary.", "Choose a complete language model.")
-        if f"{header.architecture}.pooling_type" in header.metadata or "bert" in header.architecture:
-            raise ModelFileError(
-                f"{self.path} is a text encoder: it cannot write.", "Choose a language model, e.g. an instruct model."
-            )
+        self._header = check_writer_file(self.path)
+        self._file_size = self.path.stat().st_size
         self._context_length = context_length
         self._threads = threads or default_threads()
         self._lock = threading.Lock()
@@ -126,6 +121,8 @@ class GGUFModel:
             raise ModelFileError(f"{self.path} was closed.", "Choose the model again.")
         if self._model:
             return
+        length = self._context_length or context_by_default(self._header)
+        check(self.path.name, need(self._header, self._file_size, length))
         llama = llama_library()
         with quiet():
             parameters = llama.llama_model_default_params()
@@ -147,7 +144,7 @@ class GGUFModel:
                 )
             settings = llama.llama_context_default_params()
             trained = llama.llama_model_n_ctx_train(model)
-            settings.n_ctx = self._context_length or min(trained, _LARGEST_DEFAULT_CONTEXT)
+            settings.n_ctx = self._context_length or min(trained, LARGEST_DEFAULT_CONTEXT)
             settings.n_batch = settings.n_ubatch = min(_BATCH, settings.n_ctx)
             settings.n_threads = settings.n_threads_batch = self._threads
             settings.no_perf = True
@@ -314,6 +311,18 @@ class GGUFModel:
             raise ModelFileError(
                 f"The weights in {self.path} are damaged: they give no numbers.", "Download it again."
             ) from error
+
+
+def check_writer_file(path: Path) -> GGUFHeader:
+    """Return the header of a file that can write. Raises `ModelFileError` for a missing, damaged or other file."""
+    header = check_gguf_file(path)
+    if "tokenizer.ggml.tokens" not in header.metadata:
+        raise ModelFileError(f"{path} has no vocabulary.", "Choose a complete language model.")
+    if f"{header.architecture}.pooling_type" in header.metadata or "bert" in header.architecture:
+        raise ModelFileError(
+            f"{path} is a text encoder: it cannot write.", "Choose a language model, e.g. an instruct model."
+        )
+    return header
 
 
 class _Turn:

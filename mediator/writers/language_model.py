@@ -40,11 +40,17 @@ class LanguageModelWriter:
         self._sampling = sampling or Sampling()
         self._demographics = demographics
 
+    @property
+    def model(self) -> LanguageModel:
+        """The model that writes; it is closed with this writer."""
+        return self._model
+
     def write(self, brief: Brief, cancel: Cancellation) -> Generator[Delta, None, None]:
         """Stream the candidates of a brief; between one and ``brief.count`` come.
 
         An answer in which no candidate is found is asked for once more, with a word on what was wrong. A prompt that
-        does not fit the model's window is sent once more with only the best of the earlier candidates.
+        does not fit the model's window is sent once more with only the best of the earlier candidates and the last of
+        the dropped ones.
 
         Raises:
             UnusableOutput: the second answer held no candidate either.
@@ -55,14 +61,12 @@ class LanguageModelWriter:
         try:
             answer, found = yield from self._ask(prompt, brief, cancel)
         except PromptTooLong:
-            if len(brief.earlier) <= brief.count:
+            shorter = _shortened(brief)
+            if shorter == brief:
                 raise
-            scored = [candidate for candidate in brief.earlier if candidate.scores is not None]
-            best = {id(candidate) for candidate in best_first(scored)[: brief.count]}
-            kept = tuple(candidate for candidate in brief.earlier if id(candidate) in best)
-            log.warning("The prompt is too long for %s: kept %d earlier candidates", self.name, len(kept))
+            log.warning("The prompt is too long for %s: kept %d earlier candidates", self.name, len(shorter.earlier))
             yield Delta(0, "", restart=True)
-            prompt = prompts.build(replace(brief, earlier=kept), self._demographics)
+            prompt = prompts.build(shorter, self._demographics)
             answer, found = yield from self._ask(prompt, brief, cancel)
         if found:
             return
@@ -102,6 +106,16 @@ class LanguageModelWriter:
         cancel.raise_if_cancelled()
         yield from parser.finish()
         return "".join(answer), bool(parser.candidates)
+
+
+def _shortened(brief: Brief) -> Brief:
+    """The brief with only the best of many earlier candidates, and only the last of many dropped ones."""
+    earlier = brief.earlier
+    if len(earlier) > brief.count:
+        scored = [candidate for candidate in earlier if candidate.scores is not None]
+        best = {id(candidate) for candidate in best_first(scored)[: brief.count]}
+        earlier = tuple(candidate for candidate in earlier if id(candidate) in best)
+    return replace(brief, earlier=earlier, avoid=brief.avoid[-brief.count :])
 
 
 def _texts_of(dispute: Dispute) -> Iterator[str]:

@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import closing
 from typing import Any
 
-from mediator import settings
 from mediator.cancellation import Cancellation
 from mediator.errors import MissingExtraError, UnknownModelError
+from mediator.keys import key_for_server
 from mediator.writers.base import Prompt, RequestRejected, Sampling
 from mediator.writers.remote import (
     EventLoopThread,
@@ -18,6 +18,8 @@ from mediator.writers.remote import (
     local_client,
     patiently,
 )
+
+_NO_KEY = "none"  # the SDK insists on a key; servers that need none ignore it
 
 # Not every model takes every parameter, and the name of one has changed: what to send instead, None for nothing.
 _INSTEAD = {"max_tokens": "max_completion_tokens", "temperature": None, "top_p": None, "seed": None, "stop": None}
@@ -45,7 +47,7 @@ class OpenAICompatibleModel:
         Args:
             model: the server's name for it.
             base_url: up to and without ``/chat/completions``, e.g. ``http://127.0.0.1:8080/v1``.
-            api_key: by default OPENAI_API_KEY; local servers need none.
+            api_key: by default the one that `mediator.keys` has for this server; local servers need none.
             connect_timeout: seconds to establish a connection.
             stall_timeout: seconds without a byte after which the stream counts as stalled. A server on a laptop is
                 silent while it reads a long prompt.
@@ -59,8 +61,7 @@ class OpenAICompatibleModel:
             raise MissingExtraError("The `openai` package is not installed.", "pip install openai") from error
 
         options: dict[str, Any] = {
-            # The SDK insists on a key; servers that need none ignore it.
-            "api_key": api_key or settings.api_key("OPENAI_API_KEY") or "none",
+            "api_key": api_key or _NO_KEY,
             "base_url": base_url,
             "timeout": openai.Timeout(30.0, connect=connect_timeout, read=stall_timeout),
             "max_retries": 0,  # retries are ours, see remote.py
@@ -75,13 +76,12 @@ class OpenAICompatibleModel:
             ) from error
         host = client.base_url.host
         local = is_this_computer(host)
-        if not local and client.base_url.scheme == "http" and not api_key:
-            # The key of the environment is for some provider; it never travels unencrypted to whoever answers here.
-            options["api_key"] = "none"
-            client = openai.AsyncOpenAI(**options)
         if local:
             client = openai.AsyncOpenAI(**options, http_client=local_client(openai))
         self._client = client
+        self._given_key = api_key
+        self._base_url = base_url
+        self._take_key()
         self._model = model
         self._loop = EventLoopThread()
         self._patience = patience or Patience()
@@ -91,7 +91,7 @@ class OpenAICompatibleModel:
             host=f"{host}:{client.base_url.port}" if client.base_url.port else host,
             local=local,
             model=model,
-            key_hint="Set the environment variable OPENAI_API_KEY to the server's key (sent over https only).",
+            key_hint="Enter the server's key in the Models tab, or set OPENAI_API_KEY (sent over https only).",
             model_hint="Check the model's name, and the address: most servers want it to end in `/v1`.",
             stall_timeout=stall_timeout,
         )
@@ -100,6 +100,7 @@ class OpenAICompatibleModel:
 
     def stream(self, prompt: Prompt, sampling: Sampling, cancel: Cancellation) -> Iterator[str]:
         """Yield pieces of the answer. Raises `WriterError`, or `Cancelled` at once after a cancel."""
+        self._take_key()
         messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
         if prompt.system.strip():
             messages.insert(0, {"role": "system", "content": prompt.system})
@@ -127,6 +128,12 @@ class OpenAICompatibleModel:
     def close(self) -> None:
         """Close the connections; a running stream ends. Safe to call twice."""
         self._loop.close(self._client.close)
+
+    def _take_key(self) -> None:
+        """Take the key as it is now: the user may have entered, changed or forgotten it since the last request."""
+        if self._given_key is None:
+            key = key_for_server(self._base_url)
+            self._client.api_key = _NO_KEY if key is None else key.reveal()
 
     async def _attempt(self, request: dict[str, Any]) -> AsyncGenerator[str, None]:
         wrote = complete = False

@@ -1,4 +1,4 @@
-"""Folders, defaults and keys from the environment; the log keeps neither keys nor what people wrote."""
+"""Folders and defaults; the log keeps neither keys nor what people wrote."""
 
 import logging
 import stat
@@ -54,18 +54,6 @@ def test_defaults_can_be_set_in_the_environment(monkeypatch):
     monkeypatch.setenv("EVENHAND_MODEL", " claude ")
     monkeypatch.setenv("EVENHAND_ENCODER", "/a/file.gguf")
     assert (settings.default_model(), settings.default_encoder()) == ("claude", "/a/file.gguf")
-
-
-def test_a_key_is_read_from_the_environment_and_a_blank_one_is_none(monkeypatch):
-    assert settings.api_key("ANTHROPIC_API_KEY") is None
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "  ")
-    assert settings.api_key("ANTHROPIC_API_KEY") is None
-    assert settings.without_keys("a  b") == "a  b"
-    monkeypatch.setenv("ANTHROPIC_API_KEY", f" {KEY}\n")
-    assert settings.api_key("ANTHROPIC_API_KEY") == KEY
-    assert settings.without_keys(f"x-api-key: {KEY}, again {KEY}.") == (
-        "x-api-key: [ANTHROPIC_API_KEY], again [ANTHROPIC_API_KEY]."
-    )
 
 
 def _fail() -> None:

@@ -93,9 +93,9 @@ class Picture:
             origins = ", ".join(f"{number} from {name}" for name, number in done.sources.items())
             self.print(*self._wrapped(f"Of these: {origins}."))
 
-    def scored(self, number: int, text: str, scores: Scores) -> None:
-        """Print one text with its bars."""
-        self.print(*self._block(f"{number}. {describe(scores)}", text, scores), Text())
+    def scored(self, number: int, text: str, scores: Scores, remark: str = "") -> None:
+        """Print one text with its bars; ``remark`` stands behind the numbers."""
+        self.print(*self._block(f"{number}. {describe(scores)}", text, scores, remark), Text())
 
     def catalogue(self, entries: Sequence[CatalogueEntry]) -> None:
         """Print what `evenhand models list` shows."""

@@ -1,137 +1,209 @@
-"""The pieces of the page as HTML text: cards, pairs of bars, notes. Everything from users or models is escaped here."""
+"""The small pieces of the page as HTML text: bars, words, lines and notes. What users and models wrote is escaped."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from mediator.neutrality import describe
-from mediator.schema import Candidate, Scores, Strategy
+from mediator.neutrality import tilt_kind, warmth_kind
+from mediator.schema import Scores, Strategy
+from ui.strings import say
+
+if TYPE_CHECKING:
+    from mediator.safety import Concern
 
 STRATEGY_LABELS: dict[Strategy, str] = {
-    Strategy.COT_FEEDBACK: "Draft, measure, improve",
-    Strategy.SINGLE: "Ask once",
-    Strategy.COT: "Find common ground first",
-    Strategy.COT_SELF_SCORE: "Let the writer rate itself",
+    Strategy.COT_FEEDBACK: "status.strategy_cot_feedback",
+    Strategy.SINGLE: "status.strategy_single",
+    Strategy.COT: "status.strategy_cot",
+    Strategy.COT_SELF_SCORE: "status.strategy_cot_self_score",
 }
-"""The paper's strategies in the words of the page, the usual choice first."""
+"""Where the catalogue has the name of each of the paper's strategies, the usual choice first."""
+
+LONGEST_NAME_IN_WORDS = 28
+"""Characters of a side's name inside a sentence; a longer one is cut there."""
+
+Side = Literal["a", "b"]
+SIDES: tuple[Side, Side] = ("a", "b")
 
 
 @dataclass(frozen=True)
-class Card:
-    """What one card shows.
+class Names:
+    """What the sides are called. Plain text.
 
     Attributes:
-        key: unlike the key of every other card on the page; an opened card stays open while the page changes under it.
-        title: e.g. "Option 1". Plain text.
-        text: the proposal, all or the part that has come. Plain text.
-        scores: of the text, or None while nothing was measured.
-        writing: the text is still coming.
-        numbers: rows for the folded table, beside the scores: name and value, plain text.
+        a: the name of the left side, never empty.
+        b: the name of the right side, never empty.
     """
 
-    key: str
-    title: str
-    text: str
-    scores: Scores | None = None
-    writing: bool = False
-    numbers: tuple[tuple[str, str], ...] = ()
+    a: str
+    b: str
+
+    def of(self, side: Side) -> str:
+        """Return the name of one side."""
+        return self.a if side == "a" else self.b
 
 
-def card_of(candidate: Candidate, key: str, title: str) -> Card:
-    """Return the card of a finished candidate."""
-    made = (("Written by", STRATEGY_LABELS[candidate.strategy]), ("Round", str(candidate.round)))
-    return Card(key=key, title=title, text=candidate.text, scores=candidate.scores, numbers=made)
-
-
-def meter(side: Literal["A", "B"], score: float | None) -> str:
-    """One bar. ``score`` is 0..1; None stands for not measured yet. A grows to the left, B to the right."""
-    percent = 0.0 if score is None else 100.0 * min(max(score, 0.0), 1.0)
-    said = "not measured yet" if score is None else f"{percent:.0f} of 100"
-    return (
-        f'<div class="eh-meter eh-meter-{side.lower()}" role="meter" aria-label="Closeness to view {side}"'
-        f' aria-valuenow="{percent:.0f}" aria-valuemin="0" aria-valuemax="100" aria-valuetext="{said}">'
-        f'<span class="eh-fill" style="width:{percent:.1f}%"></span></div>'
+def names_of(view_a_label: str, view_b_label: str, language: str) -> Names:
+    """Return what the sides are called: the mediator's labels, "View A" and "View B" where there are none."""
+    return Names(
+        view_a_label.strip() or say(language, "status.view_a"), view_b_label.strip() or say(language, "status.view_b")
     )
 
 
-def balance(scores: Scores | None) -> str:
+def side_words(side: Side, names: Names, language: str) -> str:
+    """Return a side as it is called within a sentence: "A", or "A (The tenants)" where it has a name. Plain text."""
+    letter, name = side.upper(), names.of(side)
+    if name == say(language, f"status.view_{side}"):
+        return letter
+    return f"{letter} ({shortened(name, LONGEST_NAME_IN_WORDS)})"
+
+
+def tilt_text(scores: Scores, names: Names, language: str) -> str:
+    """Say which side a text is closer to: "about equal", "closer to A". Plain text."""
+    return _in_words("tilt", tilt_kind(scores), names, language)
+
+
+def warmth_text(scores: Scores, names: Names, language: str) -> str:
+    """Say how close a text comes to both: "close to both", "far from B". Plain text."""
+    return _in_words("warmth", warmth_kind(scores), names, language)
+
+
+def describe_scores(scores: Scores, names: Names, language: str) -> str:
+    """Say in a few words what the two bars show: "about equal, close to both". Plain text."""
+    return f"{tilt_text(scores, names, language)}, {warmth_text(scores, names, language)}"
+
+
+def shortened(text: str, characters: int) -> str:
+    """Return the beginning of a text, on one line, at most this long; an ellipsis says that more follows."""
+    line = " ".join(text.split())
+    if len(line) <= characters:
+        return line
+    cut = line[: characters - 1]
+    space = cut.rfind(" ")
+    return (cut[:space] if space > characters // 2 else cut).rstrip(" ,;:.") + "…"
+
+
+def attributes(**values: str | None) -> str:
+    """Return attributes of an element, each with a space before it; an underscore stands for a hyphen.
+
+    A value of None leaves the attribute out.
+    """
+    return "".join(
+        f' {name.strip("_").replace("_", "-")}="{escape(value)}"' for name, value in values.items() if value is not None
+    )
+
+
+def data_words(words: Mapping[str, str]) -> str:
+    """Return the attribute that hands the page's script its words, in the page's language."""
+    return attributes(data_words=json.dumps(words, ensure_ascii=False))
+
+
+def meter(side: Side, score: float | None, names: Names, language: str) -> str:
+    """One bar. ``score`` is 0..1; None stands for not measured yet. A grows to the left, B to the right."""
+    percent = 0.0 if score is None else 100.0 * min(max(score, 0.0), 1.0)
+    pattern = say(language, "status.of_100")
+    said = say(language, "status.not_measured") if score is None else pattern.format(number=f"{percent:.0f}")
+    label = say(language, "status.closeness_to", side=side_words(side, names, language))
+    shown = attributes(
+        role="meter",
+        aria_label=label,
+        aria_valuenow=f"{percent:.0f}",
+        aria_valuemin="0",
+        aria_valuemax="100",
+        aria_valuetext=said,
+        data_said=pattern,
+        data_side=side,
+    )
+    return (
+        f'<div class="eh-meter eh-meter-{side}"{shown}><span class="eh-fill" style="width:{percent:.1f}%"></span></div>'
+    )
+
+
+def balance(scores: Scores | None, names: Names, language: str) -> str:
     """Both bars back to back: equal lengths look symmetrical, and neither side comes first."""
     score_a, score_b = (None, None) if scores is None else (scores.score_a, scores.score_b)
     return (
-        '<div class="eh-balance">'
-        f'<span class="eh-letter" aria-hidden="true">A</span>{meter("A", score_a)}'
-        f'{meter("B", score_b)}<span class="eh-letter" aria-hidden="true">B</span></div>'
+        '<div class="eh-balance"><span class="eh-letter" aria-hidden="true">A</span>'
+        f"{meter('a', score_a, names, language)}{meter('b', score_b, names, language)}"
+        '<span class="eh-letter" aria-hidden="true">B</span></div>'
     )
 
 
-def card(content: Card) -> str:
-    """One proposal: its title, the words for its bars, its text, the bars, and the numbers folded away."""
-    words = "" if content.scores is None else f"{describe(content.scores)}{' so far' if content.writing else ''}"
-    state = "writing" if content.writing else "done"
-    return (
-        f'<article class="eh-card" data-state="{state}" aria-label="{escape(content.title)}">'
-        f'<header><h3>{escape(content.title)}</h3><p class="eh-words">{escape(words)}</p></header>'
-        f'<p class="eh-text" dir="auto">{escape(content.text)}</p>'
-        f"<footer>{balance(content.scores)}{'' if content.writing else _numbers(content)}</footer></article>"
-    )
-
-
-def cards(contents: Sequence[Card], heading: str, explanation: str = "") -> str:
-    """A heading and a grid of cards."""
-    body = "".join(card(content) for content in contents)
-    note = f'<p class="eh-explanation">{escape(explanation)}</p>' if explanation else ""
-    return (
-        f'<section class="eh-results"><h2>{escape(heading)}</h2>{note}'
-        f'<div class="eh-grid" data-count="{len(contents)}">{body}</div></section>'
-    )
-
-
-def folded_cards(contents: Sequence[Card], heading: str, key: str) -> str:
-    """Cards behind a line that opens them; nothing at all when there are none."""
-    if not contents:
-        return ""
-    body = "".join(card(content) for content in contents)
-    return (
-        f'<details class="eh-others" data-key="{escape(key)}"><summary>{escape(heading)}</summary>'
-        f'<div class="eh-grid">{body}</div></details>'
-    )
-
-
-def bars_explained() -> str:
+def bars_explained(language: str) -> str:
     """What the bars mean, for somebody who sees them for the first time."""
     return (
-        '<details class="eh-legend" data-key="legend"><summary>What the bars show</summary>'
-        "<p>The bar towards A shows how close a proposal comes to view A, the bar towards B how close it comes to B, "
-        "as measured by a language encoder trained on people’s ratings of empathy. Bars of about the same length "
-        "mean that neither side is served more than the other; long bars, that both are taken up. It is a measurement "
-        "of wording, not a judgement of what is fair: that is yours and theirs to decide.</p></details>"
+        f'<details class="eh-legend" data-key="legend"><summary>{escape(say(language, "status.bars_title"))}</summary>'
+        f"<p>{escape(say(language, 'status.bars_text'))}</p></details>"
     )
 
 
 def status(text: str, kind: Literal["plain", "busy", "error"] = "plain", seconds: int | None = None) -> str:
     """The line under the buttons. An error interrupts a screen reader, the rest waits for its turn to be read.
 
-    ``seconds`` is how long the writer has been silent; it is shown, and not read out every second.
+    ``text`` is in the page's language. ``seconds`` is how long the writer has been silent; it is shown, and not read
+    out every second.
     """
     role = "alert" if kind == "error" else "status"
     clock = "" if seconds is None else f' <span class="eh-clock" aria-hidden="true">{seconds} s</span>'
     return f'<p class="eh-status eh-status-{kind}" role="{role}">{escape(text)}{clock}</p>'
 
 
-def where_the_text_goes(destination: str | None) -> str:
+def where_the_text_goes(destination: str | None, language: str) -> str:
     """Say whether what was typed leaves this computer, and to which host."""
     if destination is None:
-        return '<p class="eh-where" data-where="here">Everything you type stays on this computer.</p>'
+        return f'<p class="eh-where" data-where="here">{escape(say(language, "status.stays_here"))}</p>'
     return (
-        '<p class="eh-where" data-where="away"><strong>Leaves this computer:</strong> with this writer, both views and '
-        f"your comment are sent to <strong>{escape(destination)}</strong>.</p>"
+        f'<p class="eh-where" data-where="away"><strong>{escape(say(language, "status.leaves"))}</strong> '
+        f"{_with_host('status.leaves_to', destination, language)}</p>"
     )
 
 
 def unknown_writer(why: str) -> str:
     """Stands in for `where_the_text_goes` when the writer's name says nothing; ``why`` is a sentence."""
     return f'<p class="eh-where" data-where="unknown">{escape(why)}</p>'
+
+
+def consent(destination: str, language: str) -> str:
+    """Ask, in the place where the answer is needed, whether the text may be sent to ``destination``; takes the focus.
+
+    Its buttons carry ``data-action`` ``consent`` and ``decline``, the destination in ``data-value``.
+    """
+    focus = attributes(data_action="consent", data_value=destination, data_focus="consent")
+    decline = attributes(data_action="decline", data_value=destination, data_focus="decline")
+    yes, no = (escape(say(language, f"status.consent_{answer}")) for answer in ("yes", "no"))
+    return (
+        '<section class="eh-consent" role="group" tabindex="-1" data-autofocus="consent"'
+        ' aria-labelledby="eh-consent-title" aria-describedby="eh-consent-text">'
+        f'<h2 id="eh-consent-title">{_with_host("status.consent_title", destination, language)}</h2>'
+        f'<p id="eh-consent-text">{_with_host("status.consent_text", destination, language)}</p>'
+        f'<p class="eh-quiet">{escape(say(language, "status.consent_once"))}</p>'
+        '<div class="eh-row-actions">'
+        f'<button type="button" class="eh-button eh-primary"{focus}>{yes}</button>'
+        f'<button type="button" class="eh-button"{decline}>{no}</button>'
+        "</div></section>"
+    )
+
+
+def safety_note(concerns: Sequence["Concern"], names: Names, language: str) -> str:
+    """A calm note that mediation may be unsuitable, for views that speak of harm. Empty text without concerns."""
+    if not concerns:
+        return ""
+    found = dict.fromkeys((concern.side, concern.kind) for concern in concerns)
+    items = "".join(f"<li>{escape(_concern(side, kind, names, language))}</li>" for side, kind in found)
+    title, advice = (escape(say(language, f"safety.{part}")) for part in ("title", "advice"))
+    return f'<aside class="eh-safety" role="note"><h2>{title}</h2><ul>{items}</ul><p>{advice}</p></aside>'
+
+
+def folded(heading: str, body: str, key: str) -> str:
+    """HTML behind a line that opens it; ``key`` is unlike that of every other such line, and it stays open by it."""
+    return f'<details class="eh-others"{attributes(data_key=key)}><summary>{escape(heading)}</summary>{body}</details>'
+
+
+def word_count(text: str, language: str) -> str:
+    """How many words a text has."""
+    return f'<p class="eh-count">{escape(say(language, "status.words", count=len(text.split())))}</p>'
 
 
 def note(text: str) -> str:
@@ -144,29 +216,32 @@ def placeholder(text: str) -> str:
     return f'<p class="eh-placeholder">{escape(text)}</p>'
 
 
-def masthead(icon: str) -> str:
+def masthead(icon: str, language: str = "en") -> str:
     """The head of the page. ``icon`` is the text of a shipped SVG file."""
     return (
         f'<header class="eh-masthead"><span class="eh-icon" aria-hidden="true">{icon}</span><div><h1>Evenhand</h1>'
-        "<p>Drafts compromises between two points of view and shows how close each comes to both. "
-        "It drafts; people decide.</p></div></header>"
+        f"<p>{escape(say(language, 'status.masthead'))}</p></div></header>"
     )
 
 
-def _numbers(content: Card) -> str:
-    rows: list[tuple[str, str]] = []
-    if (scores := content.scores) is not None:
-        rows = [
-            ("Closeness to A (0 to 1)", f"{scores.score_a:.2f}"),
-            ("Closeness to B (0 to 1)", f"{scores.score_b:.2f}"),
-            ("Gap between the two", f"{scores.gap:.2f}"),
-            ("Warmth (the lower of the two)", f"{scores.warmth:.2f}"),
-            ("Raw cosine to A, to B", f"{scores.raw_a:.3f}, {scores.raw_b:.3f}"),
-        ]
-    body = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in [*rows, *content.numbers]
+def _in_words(what: Literal["tilt", "warmth"], kind: str, names: Names, language: str) -> str:
+    side = kind[-1]
+    if kind.endswith(("_a", "_b")):
+        named = side_words("a" if side == "a" else "b", names, language)
+        return say(language, f"status.{what}_{kind.removesuffix(f'_{side}')}", side=named)
+    return say(language, f"status.{what}_{kind}")
+
+
+def _concern(side: Side, kind: str, names: Names, language: str) -> str:
+    return say(
+        language,
+        "safety.speaks",
+        side=side_words(side, names, language),
+        kind=say(language, f"safety.{kind}"),
     )
-    return (
-        f'<details class="eh-numbers" data-key="{escape(content.key)}"><summary>Numbers</summary>'
-        f"<dl>{body}</dl></details>"
-    )
+
+
+def _with_host(key: str, destination: str, language: str) -> str:
+    """Return a text of the catalogue as HTML, its ``{host}`` emphasised."""
+    before, _, after = say(language, key).partition("{host}")
+    return f"{escape(before)}<strong>{escape(destination)}</strong>{escape(after)}"

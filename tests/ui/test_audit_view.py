@@ -1,0 +1,106 @@
+"""ui/audit_view.py: the verdict in a sentence that fits the figures, and both runs side by side for the same people."""
+
+import pytest
+from hypothesis import given, settings
+from support.html import Reader, anything, stays_text
+
+from mediator.mediation import MediationDone
+from mediator.schema import Candidate, Scores, Strategy
+from mediator.swap_audit import AuditPair, SwapAudit, difference
+from ui.audit_view import audit_view
+from ui.components import Names, names_of
+
+NAMES = names_of("Ann", "Ben", "en")
+DONE = MediationDone((), (), {}, {})
+
+
+def candidate(text, a, b):
+    return Candidate(text=text, strategy=Strategy.SINGLE, scores=Scores(score_a=a, score_b=b, raw_a=a, raw_b=b))
+
+
+def pair(one="Share the hall.", other="Share the hall.", moved=0.0):
+    # In the exchanged run Ben is called A: his score comes first.
+    return AuditPair(
+        original=candidate(one, 0.9, 0.4),
+        swapped=candidate(other, 0.4, 0.9 - moved),
+        overlap=1.0 if one == other else 0.5,
+        same_text=one == other,
+        score_difference=moved,
+        changes=difference(one, other),
+    )
+
+
+def audit(verdict="identical", **more):
+    return SwapAudit(verdict=verdict, original=DONE, swapped=DONE, pairs=more.pop("pairs", (pair(),)), **more)
+
+
+def read(result, language="en", names=NAMES):
+    return Reader(audit_view(result, names, language))
+
+
+@settings(deadline=None, max_examples=40)
+@given(text=anything.filter(str.strip))
+def test_text_stays_text(text):
+    assert stays_text(lambda given: audit_view(audit(pairs=(pair(given, given),)), Names(given, given), "en"), text)
+    lone = candidate(text, 0.5, 0.5)
+    shown = read(audit(only_original=(lone,), only_swapped=(lone,)))
+    assert shown.balanced
+    assert shown.text.count(lone.text) >= 2
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (audit(), "Nothing changed"),
+        (audit("same_scores"), "neither place was favoured"),
+        (audit("differs", position_bias=0.2), "placed first, as A, was served more: on average by 0.20"),
+        (audit("differs", position_bias=-0.15), "placed second, as B, was served more: on average by 0.15"),
+        (audit("differs", scores_exchange=False), "The measure itself changed"),
+        (audit(None, pairs=()), "cut short"),
+    ],
+)
+def test_the_verdict_in_a_sentence(result, said):
+    shown = read(result)
+    verdict = shown.texts[1]
+    assert said in verdict
+    assert shown.one("p", _class="eh-verdict")["data-verdict"] == (result.verdict or "unfinished")
+    assert Reader(audit_view(result, NAMES, "de")).texts[1] != verdict
+
+
+def test_the_bars_are_those_of_the_same_people_in_both_columns():
+    bars = read(audit()).all(role="meter")
+    assert [(bar["aria-label"], bar["aria-valuenow"]) for bar in bars] == [
+        ("Closeness to A (Ann)", "90"),
+        ("Closeness to B (Ben)", "40"),
+    ] * 2
+
+
+def test_equal_texts_are_said_to_be_equal_and_shown_once():
+    shown = read(audit())
+    assert shown.text.count("Share the hall.") == 1
+    assert "Word for word the same." in shown.texts
+    assert "mark" not in shown.tags
+
+
+def test_what_only_one_run_says_is_marked():
+    shown = read(audit("same_scores", pairs=(pair("Share the hall daily.", "Share the park daily.", 0.07),)))
+    assert shown.tags.count("mark") == 2
+    assert shown.texts.count("hall ") == shown.texts.count("park ") == 1
+    assert "50 % of the words are shared." in shown.texts
+    assert "A score differs by up to 0.07." in shown.texts
+
+
+def test_the_figures_name_the_people_and_what_chance_may_do():
+    shown = read(audit("same_scores", tilt_original=0.12, tilt_swapped=-0.001, position_bias=0.06, chance=0.09))
+    rows = dict(zip(shown.texts, shown.texts[1:], strict=False))
+    assert rows["Average tilt as it stands"] == "0.12 towards A (Ann)"
+    assert rows["Average tilt with the sides exchanged"] == "towards neither"
+    assert rows["What the place did"] == "0.06 (chance alone may reach 0.09)"
+    assert rows["Do the scores exchange with the sides?"] == "yes, exactly"
+
+
+def test_a_proposal_without_a_partner_stands_alone():
+    shown = read(audit("differs", only_original=(candidate("Only here.", 0.5, 0.6),)))
+    assert "Only here." in shown.texts
+    assert shown.texts.count("No proposal like it in this run.") == 1
+    assert [row["role"] for row in shown.all("tr")] == ["row"] * 3

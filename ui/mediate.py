@@ -1,52 +1,57 @@
-"""The Mediate tab: two views in, scored proposals streaming out, and a Stop that stops."""
+"""The Mediate tab: two views in, scored proposals streaming out, refined round after round."""
 
+import asyncio
 import logging
-import queue
-import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import gradio as gr
 
-from mediator.cancellation import Cancellation
-from mediator.disputes import examples
+from mediator.disputes import LARGEST_FILE, dispute_as_yaml, examples, parse_dispute
 from mediator.errors import EvenhandError, InputError
-from mediator.mediation import MOST_CANDIDATES, MOST_ROUNDS, Event, MediationDone, MediationOptions, propose
-from mediator.models import parse_model
-from mediator.schema import Dispute, Strategy, View
-from mediator.settings import default_model, without_keys
-from ui.board import NOTHING_YET, Board
-from ui.components import STRATEGY_LABELS, placeholder, status, unknown_writer, where_the_text_goes
-from ui.engine import Engine
+from mediator.schema import Dispute
+from mediator.session import Form, Mark
+from mediator.settings import without_keys
+from mediator.store import SessionNotFound
+from ui import drawing
+from ui.auditing import Auditing
+from ui.cards import sentence_view
+from ui.components import consent, describe_scores, status, where_the_text_goes
+from ui.files import file_payload
+from ui.forms import dispute_of, form_of, view_text
+from ui.mediate_layout import MediateLayout
+from ui.mediate_updates import Updates, beside, buttons, drawn, opened, saved_words, settled
+from ui.running import INTERNAL_FAULT, Running
+from ui.strings import language_of, say
+from ui.workspace import Workspace
 
 _log = logging.getLogger(__name__)
 
 UPDATES_PER_SECOND = 12.0
-"""How often, at most, the page is redrawn."""
+"""How often, at most, the page is redrawn while a writer writes."""
 
-READY = "Ready."
-FREE, PARTS = "In one text", "Place, reason, suggestion"
+_MARKS: dict[str, Mark] = {"keep": "kept", "drop": "dropped", "undecided": ""}
 
-ALL_STRATEGIES = "All four, and the best of all"
-_Item = Event | str | BaseException | None
-"""What the working thread sends: an event, where the text goes, a failure, or None at the end."""
 
-_INTERNAL_FAULT = "Something went wrong inside Evenhand. The details are in its log; what you typed is still here."
+class SessionDeleted(InputError):
+    """The session that the page shows is not there any more."""
 
-# Details that the reader opened stay open when the cards change under them: the page is rewritten many times a second.
-_KEEP_OPEN = """
-const open = new Set();
-element.addEventListener("toggle", (event) => {
-  const key = event.target.dataset && event.target.dataset.key;
-  if (key) { if (event.target.open) open.add(key); else open.delete(key); }
-}, true);
-watch("value", () => {
-  for (const details of element.querySelectorAll("details[data-key]")) details.open = open.has(details.dataset.key);
-});
-"""
+    def __init__(self) -> None:
+        super().__init__("This session was deleted.", "Start a new dispute to go on.")
+
+
+# The page's address names the session, so that a reload, a bookmark and a second window find it.
+_NAME_THE_SESSION = """(id) => {
+  const address = new URL(window.location.href);
+  const before = address.searchParams.get("session");
+  if (!id || before === id) return;
+  address.search = "?session=" + id;
+  if (before) {
+    history.pushState(null, "", address);
+    window.addEventListener("popstate", () => window.location.reload(), { once: true });
+  } else history.replaceState(null, "", address);
+}"""
 
 # On a small screen the proposals are below the edge: bring them in, so that pressing Propose is seen to do something.
 _SHOW_RESULTS = """(...values) => {
@@ -58,383 +63,403 @@ _SHOW_RESULTS = """(...values) => {
   return values;
 }"""
 
-
-class Sessions:
-    """Which mediation runs in which browser tab. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._running: dict[str, Cancellation] = {}
-        self._lock = threading.Lock()
-
-    def start(self, session: str) -> Cancellation:
-        """Begin a mediation; one that still runs in this tab is stopped."""
-        cancellation = Cancellation()
-        with self._lock:
-            previous = self._running.get(session)
-            self._running[session] = cancellation
-        if previous is not None:
-            previous.cancel()
-        return cancellation
-
-    def stop(self, session: str) -> None:
-        """Stop what runs in this tab, if anything does."""
-        with self._lock:
-            cancellation = self._running.get(session)
-        if cancellation is not None:
-            cancellation.cancel()
-
-    def finish(self, session: str, cancellation: Cancellation) -> None:
-        """Forget a mediation that has ended."""
-        with self._lock:
-            if self._running.get(session) is cancellation:
-                del self._running[session]
+_QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+_STREAM: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the page asks for: the values of its fields, unchecked."""
+class MediateTab:
+    """What happens when somebody uses the tab. Holds nothing that a reload would lose."""
 
-    side_a: tuple[str, str, str, str, str]
-    side_b: tuple[str, str, str, str, str]
-    model: str
-    comment: str
-    strategy: str
-    count: int
-    rounds: int
-    seed: int
+    def __init__(self, workspace: Workspace) -> None:
+        """Add the tab's content to the `gradio.Blocks` that is being built."""
+        self._workspace = workspace
+        self._auditing = Auditing(workspace.engine)
+        self._examples = examples()
+        self._seen: dict[str, int] = {}  # the version of the session that each window shows
 
-    def dispute(self) -> Dispute:
-        """Return both views. Raises `InputError` that names the side which is empty."""
-        return Dispute(view_a=_view("A", *self.side_a), view_b=_view("B", *self.side_b))
+        # Gradio marks these functions, which methods do not allow.
+        def score_text(call: list[str]) -> dict[str, Any]:
+            return self.score_text(call)
 
-    def options(self) -> MediationOptions:
-        """Return what to ask for. Raises `InputError` for a value out of range."""
-        comments = (self.comment,) if self.comment else ()
-        return MediationOptions(self.strategy, self.count, self.rounds, self.seed, comments)  # type: ignore[arg-type]
+        def sentences(call: list[str]) -> str:
+            return self.sentences(call)
 
+        self.page = MediateLayout(self._examples, [score_text, sentences])
+        self._listen()
 
-def _view(side: str, form: str, text: str, place: str, reason: str, suggestion: str) -> View:
-    """Make the view of the form that is shown; what was typed in the other form is left alone."""
-    fields = {"text": text} if form == FREE else {"place": place, "reason": reason, "suggestion": suggestion}
-    if not any(value.strip() for value in fields.values()):
-        other = (place, reason, suggestion) if form == FREE else (text,)
-        if any(value.strip() for value in other):
-            name = PARTS if form == FREE else FREE
-            raise InputError(f"View {side} is empty in the form shown.", f"Fill it in, or switch it to “{name}”.")
-        raise InputError(f"View {side} is empty.", f"Write what side {side} wants and why, or choose an example.")
-    return View.model_validate(fields)
+    def _listen(self) -> None:
+        page = self.page
+        saving = [page.address, page.saved, page.safety, page.where, *page.counts]
+        save: dict[str, Any] = {"inputs": {*page.form}, "outputs": saving, "trigger_mode": "always_last", **_QUICK}
+        page.typing.typed(self.on_typed, **save)
+        gr.on([field.input for field in page.fields.chosen], self.on_typed, **save)
+        page.address.change(None, inputs=[page.address], js=_NAME_THE_SESSION)
+        page.propose.click(self.on_propose, inputs={*page.form}, outputs=page.streamed, js=_SHOW_RESULTS, **_STREAM)
+        page.stop.click(self.on_stop, inputs=[page.session_id], **_QUICK)
+        whole: dict[str, Any] = {"outputs": page.whole, **_STREAM}
+        for component in (page.board, page.plane, page.consent):
+            component.act(self.on_act, inputs={*page.form, page.pending_like}, **whole)
+        page.example.input(self.on_example, inputs={*page.form, page.example}, trigger_mode="once", **whole)
+        page.file.picked(self.on_file, inputs={*page.form}, **whole)
+        page.save_file.click(self.on_save_file, inputs={*page.form}, outputs=[page.download, page.status], **_QUICK)
+        audited = [page.audit, page.status, page.stop, page.run_audit, page.consent]
+        page.run_audit.click(self.on_audit, inputs={*page.form}, outputs=audited, **_STREAM)
+        looked_at = [page.session_id, page.shown, page.address]
+        page.clock.tick(self.on_tick, inputs=looked_at, outputs=[*page.drawn, page.attach], **_QUICK)
+        page.attach.change(self.on_attach, inputs=[page.session_id], outputs=page.streamed, **_STREAM)
 
+    # -- a window comes and goes
 
-@dataclass(frozen=True)
-class Picture:
-    """What the page shows at one moment: HTML, and whether a mediation runs."""
-
-    cards: str
-    others: str
-    status: str
-    where: str
-    running: bool
-
-
-def mediate(request: Request, engine: Engine, cancellation: Cancellation) -> Generator[Picture, None, None]:
-    """Run one mediation; yields what the page shows, at most `UPDATES_PER_SECOND` times a second.
-
-    The writer works in a thread of its own: the page also learns of what has come when the writer falls silent, and a
-    writer that hangs hangs nothing else. A consumer that goes away stops the writer.
-
-    Raises:
-        EvenhandError: it cannot begin, or the writer failed before one proposal was finished.
-    """
-    dispute, options = request.dispute(), request.options()
-    where = where_the_text_goes(parse_model(request.model).destination)
-    board = Board(several=options.strategy == "all")
-    arriving: queue.SimpleQueue[_Item] = queue.SimpleQueue()
-
-    def work() -> None:
+    async def on_load(self, request: gr.Request) -> Updates:
+        """A window opened: show the session that its address names, and have what runs in it watched."""
+        language, wanted = language_of(request), str(request.query_params.get("session", ""))[:64]
+        private = request.query_params.get("new") == "private"
+        if not wanted:
+            return opened(self.page, None, private, language)
         try:
-            with engine.writer(request.model) as writer:
-                arriving.put(where_the_text_goes(writer.destination))
-                for event in propose(dispute, writer, engine.scorer(), options, cancellation):
-                    arriving.put(event)
-        except BaseException as error:  # noqa: BLE001 - the thread that draws the page reports it
-            arriving.put(error)
-        finally:
-            arriving.put(None)
+            session = await asyncio.to_thread(self._workspace.open, wanted)
+        except SessionNotFound:
+            line = say(language, "mediate.session_gone")
+            return {**opened(self.page, None, private, language), self.page.status: status(line, "error")}
+        except EvenhandError as error:
+            return {**opened(self.page, None, private, language), self.page.status: status(str(error), "error")}
+        running = self._workspace.mediations.get(session.id)
+        updates = opened(self.page, session, private, language)
+        return updates if running is None else {**updates, self.page.attach: running.round.id}
 
-    def picture(kind: Literal["plain", "busy"], text: str, seconds: int | None = None) -> Picture:
-        return Picture(board.cards(), board.others(), status(text, kind, seconds), where, running=kind == "busy")
+    def on_leave(self, request: gr.Request) -> None:
+        """A window was closed or reloaded."""
+        self._seen.pop(_window(request), None)
+        self._workspace.mediations.leave(_window(request))
 
-    threading.Thread(target=work, name="mediation", daemon=True).start()
-    try:
-        yield picture("busy", board.activity())
-        drawn = heard = time.monotonic()
-        begun = False
-        while True:
-            batch = _next_batch(arriving, drawn + 1.0 / UPDATES_PER_SECOND)
-            now = time.monotonic()
-            heard = now if batch else heard
-            for item in batch:
-                if item is None:
-                    yield picture("plain", board.outcome())
-                    return
-                if isinstance(item, BaseException):
-                    raise item
-                if isinstance(item, str):
-                    where = item
-                else:
-                    board.apply(item)
-                    begun = True
-            if cancellation.cancelled and not begun:
-                # The writer is still being loaded, which cannot be broken off; it need not keep anybody waiting.
-                board.apply(MediationDone((), (), {}, {}, cancelled=True))
-                yield picture("plain", board.outcome())
+    async def on_tick(self, session_id: str, shown: float, address: str, request: gr.Request) -> Updates:
+        """Look whether another window changed this session, or began a round in it."""
+        nothing: Updates = {self.page.attach: gr.skip()}
+        if not address:
+            return nothing
+        window, running = _window(request), self._workspace.mediations.get(session_id)
+        if running is not None:
+            return nothing if running.is_watched_by(window) else {self.page.attach: running.round.id}
+        try:
+            version = await asyncio.to_thread(self._workspace.version, session_id)
+            if version == self._seen.setdefault(window, version):
+                return nothing
+            session = await asyncio.to_thread(self._workspace.open, session_id)
+        except EvenhandError:
+            return nothing
+        self._seen[window] = version
+        return drawn(self.page, session, int(shown or 0), language_of(request))
+
+    async def on_attach(self, session_id: str, request: gr.Request) -> AsyncIterator[Updates]:
+        """Watch the round that another window began."""
+        language = language_of(request)
+        async for updates in self._guarded(self._watch(session_id, _window(request), language), language):
+            yield updates
+
+    # -- typing
+
+    async def on_typed(self, values: dict[Any, Any], request: gr.Request) -> Updates:
+        """Save what is typed, at once."""
+        language = language_of(request)
+        form = self.page.fields.read(values)
+        updates = {**beside(self.page, form, language)}
+        try:
+            session_id = await asyncio.to_thread(self._save, values, form)
+        except EvenhandError as error:
+            _log.info("a session could not be saved", exc_info=error)
+            return {**updates, self.page.saved: saved_words(language, "problem", str(error))}
+        state = "private" if self._workspace.is_private(session_id) else "saved"
+        return {**updates, self.page.address: session_id, self.page.saved: saved_words(language, state)}
+
+    def _save(self, values: Mapping[Any, Any], form: Form) -> str:
+        session_id = values[self.page.session_id]
+        if values[self.page.address] == session_id and not self._workspace.version(session_id):
+            # It was deleted, perhaps from another window; what is left on this page must not bring it back.
+            raise SessionDeleted
+        return self._workspace.save_form(
+            values[self.page.session_id], form, str(values[self.page.title] or ""), bool(values[self.page.private])
+        )
+
+    # -- proposing
+
+    async def on_propose(self, values: dict[Any, Any], request: gr.Request) -> AsyncIterator[Updates]:
+        """Begin the next round and show it as it comes."""
+        async for updates in self._guarded(self._propose(values, request, None), language_of(request)):
+            yield updates
+
+    async def _propose(
+        self, values: Mapping[Any, Any], request: gr.Request, like: str | None, consented: bool = False
+    ) -> AsyncIterator[Updates]:
+        language, form = language_of(request), self.page.fields.read(values)
+        session_id = await asyncio.to_thread(self._save, values, form)
+        dispute_of(form, language)
+        if consented:
+            self._workspace.consent(session_id, form.model)
+        if (destination := self._workspace.needs_consent(session_id, form.model)) is not None:
+            yield {
+                self.page.consent: consent(destination, language),
+                self.page.pending_like: like,
+                self.page.address: session_id,
+            }
+            return
+        title = str(values[self.page.title] or "")
+
+        def begin() -> Running:
+            return self._workspace.propose(
+                session_id, form, language, title=title, shown=int(values[self.page.shown] or 0), like=like
+            )
+
+        await asyncio.to_thread(begin)
+        # The trail has the comment now, and it still holds; the field is free for the next one.
+        await asyncio.to_thread(self._save, values, form.model_copy(update={"comment": ""}))
+        yield {
+            self.page.address: session_id,
+            self.page.consent: "",
+            self.page.pending_like: None,
+            self.page.fields.comment: "",
+        }
+        async for updates in self._watch(session_id, _window(request), language):
+            yield updates
+
+    async def _watch(self, session_id: str, window: str, language: str) -> AsyncIterator[Updates]:
+        """Show what runs in a session until it ends; then the settled round."""
+        running = self._workspace.mediations.get(session_id)
+        if running is not None:
+            session = await asyncio.to_thread(self._workspace.open, session_id)
+            with running.watched_by(window):
+                yield {
+                    **drawn(self.page, session, 0, language, running),
+                    self.page.live: drawing.live(running, session.form, language),
+                    self.page.status: status(self._activity(running, language), "busy"),
+                    **buttons(self.page, running=True),
+                }
+                async for updates in self._stream(running, session.form, language):
+                    yield updates
+        session = await asyncio.to_thread(self._workspace.open, session_id)
+        yield settled(self.page, session, running, language)
+        self._seen[window] = self._workspace.version(session_id)
+
+    async def _stream(self, running: Running, form: Form, language: str) -> AsyncIterator[Updates]:
+        """Redraw whenever something came, at most `UPDATES_PER_SECOND` times a second; show how long it is silent."""
+        seen, heard, clock = -1, time.monotonic(), 0
+        shown_where: str | None = None
+        while not running.finished:
+            updates: Updates = {}
+            if running.version != seen:
+                seen, heard = running.version, time.monotonic()
+                updates[self.page.live] = drawing.live(running, form, language)
+            silent = int(time.monotonic() - heard)
+            if updates or silent != clock:
+                clock = silent
+                activity = self._activity(running, language)
+                updates[self.page.status] = status(activity, "busy", silent if silent >= 2 else None)
+            where = where_the_text_goes(running.destination, language)
+            if running.position == 0 and where != shown_where:
+                shown_where = updates[self.page.where] = where
+            if updates:
+                yield updates
+            await asyncio.sleep(1.0 / UPDATES_PER_SECOND)
+
+    def _activity(self, running: Running, language: str) -> str:
+        if running.cancellation.cancelled:
+            return say(language, "mediate.stopping")
+        if running.position:
+            return say(language, "mediate.in_queue", count=running.position)
+        with running.lock:
+            return running.board.activity(language)
+
+    async def on_stop(self, session_id: str) -> None:
+        """Stop the model itself; what is finished stays."""
+        self._auditing.stop(session_id)
+        await asyncio.to_thread(self._workspace.mediations.stop, session_id)
+
+    # -- the cards
+
+    async def on_act(self, values: dict[Any, Any], event: gr.EventData, request: gr.Request) -> AsyncIterator[Updates]:
+        """Somebody pressed a button of a card, the trail, the plane or the question about a remote model."""
+        data = event._data if isinstance(event._data, dict) else {}
+        async for updates in self._guarded(self._act(values, data, request), language_of(request)):
+            yield updates
+
+    async def _act(
+        self, values: Mapping[Any, Any], data: Mapping[str, Any], request: gr.Request
+    ) -> AsyncIterator[Updates]:
+        language, workspace = language_of(request), self._workspace
+        session_id, proposal = str(values[self.page.session_id]), str(data.get("id", ""))
+        shown = int(values[self.page.shown] or 0)
+        match data.get("action"):
+            case "consent":
+                async for updates in self._propose(values, request, values[self.page.pending_like], consented=True):
+                    yield updates
                 return
-            silent = int(now - heard)
-            text = "Stopping…" if cancellation.cancelled else board.activity()
-            yield picture("busy", text, silent if silent >= 2 else None)
-            drawn = time.monotonic()
-    finally:
-        cancellation.cancel()
+            case "decline":
+                yield {
+                    self.page.consent: "",
+                    self.page.pending_like: None,
+                    self.page.status: status(say(language, "mediate.declined")),
+                    **buttons(self.page, running=False),
+                }
+                return
+            case "like":
+                async for updates in self._propose(values, request, proposal):
+                    yield updates
+                return
+            case "keep" | "drop" | "undecided" as action:
+                await asyncio.to_thread(workspace.mark, session_id, proposal, _MARKS[action])
+            case "edit":
+                await asyncio.to_thread(workspace.edit, session_id, proposal, str(data.get("text", "")))
+            case "rate":
+                rater, remark = str(data.get("rater", "")), str(data.get("note") or "")
+                await asyncio.to_thread(workspace.rate, session_id, proposal, rater, _number(data.get("value")), remark)
+            case "show":
+                shown = _number(data.get("round"))
+            case "restore":
+                yield await self._restored(session_id, _number(data.get("round")), values, language)
+                return
+            case _:
+                return
+        session = await asyncio.to_thread(workspace.open, session_id)
+        self._seen[_window(request)] = workspace.version(session_id)
+        yield drawn(self.page, session, shown, language, workspace.mediations.get(session_id))
 
+    async def _restored(self, session_id: str, number: int, values: Mapping[Any, Any], language: str) -> Updates:
+        """Put the views and the settings of an earlier round back into the fields."""
+        session = await asyncio.to_thread(self._workspace.open, session_id)
+        entry = drawing.shown_round(session, number)
+        if entry is None:
+            return {self.page.status: gr.skip()}
+        chosen = {"model": entry.model, "strategy": entry.strategy, "count": entry.count, "rounds": entry.rounds}
+        form = form_of(entry.dispute, self.page.fields.read(values)).model_copy(update={**chosen, "seed": entry.seed})
+        await asyncio.to_thread(
+            self._workspace.save_form,
+            session_id,
+            form,
+            str(values[self.page.title] or ""),
+            bool(values[self.page.private]),
+        )
+        session = await asyncio.to_thread(self._workspace.open, session_id)
+        return {
+            **self.page.fields.write(form),
+            **beside(self.page, form, language),
+            **drawn(self.page, session, number, language),
+            self.page.status: status(say(language, "mediate.restored", number=number)),
+        }
 
-def _next_batch(arriving: "queue.SimpleQueue[_Item]", not_before: float, patience: float = 0.5) -> list[_Item]:
-    """Wait for something to arrive, and until it may be drawn; return all that is there, nothing after ``patience``."""
-    try:
-        batch = [arriving.get(timeout=patience)]
-    except queue.Empty:
-        return []
-    time.sleep(max(0.0, not_before - time.monotonic()))
-    while True:
+    def score_text(self, call: list[str]) -> dict[str, Any]:
+        """Score a wording that is being typed; called by the page's script with [session, proposal, text, language]."""
+        session_id, proposal_id, text, language = [*map(str, call), "en"][:4]
         try:
-            batch.append(arriving.get_nowait())
-        except queue.Empty:
-            return batch
+            scores = self._workspace.score(session_id, proposal_id, text)
+            names = drawing.side_names(self._workspace.open(session_id).form, language)
+        except EvenhandError as error:
+            return {"error": str(error)}
+        return {"score_a": scores.score_a, "score_b": scores.score_b, "words": describe_scores(scores, names, language)}
+
+    def sentences(self, call: list[str]) -> str:
+        """Return which sentence of a proposal tilts it, as HTML; called with [session, proposal, language]."""
+        session_id, proposal_id, language = [*map(str, call), "en"][:3]
+        try:
+            influences = self._workspace.sentences(session_id, proposal_id)
+            names = drawing.side_names(self._workspace.open(session_id).form, language)
+        except EvenhandError as error:
+            return status(str(error), "error")
+        return sentence_view(influences, names, language)
+
+    # -- examples and files
+
+    async def on_example(self, values: dict[Any, Any], request: gr.Request) -> AsyncIterator[Updates]:
+        """Show an example: in this session while it is empty, else in a new one."""
+        dispute = self._examples.get(values[self.page.example])
+        if dispute is not None:
+            async for updates in self._guarded(self._show(dispute, values, request), language_of(request)):
+                yield updates
+
+    async def on_file(self, values: dict[Any, Any], event: gr.EventData, request: gr.Request) -> AsyncIterator[Updates]:
+        """Open a dispute file that the browser has read."""
+        language, data = language_of(request), event._data if isinstance(event._data, dict) else {}
+        if "error" in data:
+            yield {self.page.status: status(str(data["error"]), "error")}
+            return
+        name, text = str(data.get("name", "file")), str(data.get("text", ""))
+
+        async def read() -> AsyncIterator[Updates]:
+            dispute = await asyncio.to_thread(parse_dispute, text[: LARGEST_FILE + 1], name)
+            async for updates in self._show(dispute, values, request):
+                yield updates
+
+        async for updates in self._guarded(read(), language):
+            yield updates
+
+    async def _show(self, dispute: Dispute, values: Mapping[Any, Any], request: gr.Request) -> AsyncIterator[Updates]:
+        """Show a dispute: in this session while it is empty, else in a new one, so that nothing typed is replaced."""
+        language, private = language_of(request), bool(values[self.page.private])
+        present = self.page.fields.read(values)
+        form = form_of(dispute, present)
+        if (form.side_a, form.side_b, form.summary) == (present.side_a, present.side_b, present.summary):
+            return  # Gradio's menu tells of one choice twice
+        used = bool(view_text(present.side_a) or view_text(present.side_b) or present.summary)
+        session_id = "" if used else values[self.page.session_id]
+        if session_id:
+            await asyncio.to_thread(self._workspace.save_form, session_id, form, dispute.title, private)
+        else:
+            session_id = (await asyncio.to_thread(self._workspace.create, form, dispute.title, private)).id
+        session = await asyncio.to_thread(self._workspace.open, session_id)
+        said = "mediate.opened_beside" if used else "mediate.opened"
+        yield {**opened(self.page, session, private, language), self.page.status: status(say(language, said))}
+
+    async def on_save_file(self, values: dict[Any, Any], request: gr.Request) -> Updates:
+        """Save both views as a dispute file in the browser."""
+        language, title = language_of(request), str(values[self.page.title] or "")
+        try:
+            dispute = dispute_of(self.page.fields.read(values), language, title)
+        except EvenhandError as error:
+            return {self.page.status: status(str(error), "error")}
+        name = "".join(letter if letter.isalnum() else "-" for letter in title.lower()).strip("-")[:60] or "dispute"
+        return {self.page.download: file_payload(f"{name}.yaml", "application/yaml", dispute_as_yaml(dispute))}
+
+    # -- the swap audit
+
+    async def on_audit(self, values: dict[Any, Any], request: gr.Request) -> AsyncIterator[Updates]:
+        """Run the dispute with A and B exchanged, and show what changed."""
+        async for updates in self._guarded(self._audited(values, request), language_of(request)):
+            yield updates
+
+    async def _audited(self, values: Mapping[Any, Any], request: gr.Request) -> AsyncIterator[Updates]:
+        language, form = language_of(request), self.page.fields.read(values)
+        session_id = await asyncio.to_thread(self._save, values, form)
+        dispute = dispute_of(form, language)
+        if (destination := self._workspace.needs_consent(session_id, form.model)) is not None:
+            yield {self.page.status: status(say(language, "mediate.audit_consent", host=destination), "error")}
+            return
+        names = drawing.side_names(form, language)
+        async for html, line, busy in self._auditing.run(session_id, dispute, form, names, language):
+            yield {
+                self.page.audit: html,
+                self.page.status: status(line, "busy" if busy else "plain"),
+                self.page.run_audit: gr.Button(interactive=not busy),
+                self.page.stop: gr.Button(interactive=busy),
+            }
+
+    # -- what is shown
+
+    async def _guarded(self, updates: AsyncIterator[Updates], language: str) -> AsyncIterator[Updates]:
+        """Pass updates on; every failure ends as a sentence on the page."""
+        try:
+            async for update in updates:
+                yield update
+        except EvenhandError as error:
+            _log.info("a request of the page could not be served", exc_info=error)
+            yield {self.page.status: status(without_keys(str(error)), "error"), **buttons(self.page, running=False)}
+        except Exception as error:  # noqa: BLE001 - the reader of the page gets a sentence, the log the traceback
+            _log.exception("a request of the page failed", exc_info=error)
+            yield {self.page.status: status(INTERNAL_FAULT, "error"), **buttons(self.page, running=False)}
 
 
-@dataclass(frozen=True)
-class _Side:
-    """The fields of one side."""
-
-    form: Any
-    text: Any
-    place: Any
-    reason: Any
-    suggestion: Any
-
-    @property
-    def fields(self) -> list[Any]:
-        return [self.form, self.text, self.place, self.reason, self.suggestion]
-
-    def values(self, all_values: dict[Any, Any]) -> tuple[str, str, str, str, str]:
-        """Pick what was typed on this side, in the order of `fields`."""
-        form, text, place, reason, suggestion = (all_values[component] or "" for component in self.fields)
-        return form, text, place, reason, suggestion
+def _number(value: object) -> int:
+    """Return a whole number that the page sent; 0 for anything else."""
+    return int(value) if isinstance(value, int | float | str) and str(value).isdecimal() else 0
 
 
-def build_tab(engine: Engine, sessions: Sessions) -> None:
-    """Add the tab's content to the `gradio.Blocks` that is being built."""
-    disputes = examples()
-    with gr.Row(elem_classes="eh-example-row"):
-        example = gr.Dropdown(
-            [("Choose…", "")] + [(dispute.title or name, name) for name, dispute in disputes.items()],
-            value="",
-            label="Start from an example",
-            elem_id="eh-example",
-        )
-    with gr.Row(elem_classes="eh-sides", equal_height=True):
-        side_a = _side("A")
-        side_b = _side("B")
-    with gr.Row(elem_classes="eh-controls"):
-        comment = gr.Textbox(
-            label="Your comment (optional)",
-            info="What every proposal should keep to",
-            placeholder="For example: no cameras, keep it cheap",
-            lines=1,
-            max_lines=4,
-            scale=3,
-            min_width=280,
-            elem_id="eh-comment",
-        )
-        model = gr.Dropdown(
-            _model_choices(),
-            value=default_model(),
-            label="Writer",
-            info="Or type gguf:PATH, openai:MODEL@URL, …",
-            allow_custom_value=True,
-            scale=2,
-            min_width=280,
-            elem_id="eh-model",
-        )
-    with gr.Accordion("Options", open=False, elem_classes="eh-options"), gr.Row():
-        strategy = gr.Dropdown(
-            [(STRATEGY_LABELS[name], str(name)) for name in STRATEGY_LABELS] + [(ALL_STRATEGIES, "all")],
-            value=str(Strategy.COT_FEEDBACK),
-            label="Strategy",
-            info="How the writer is asked",
-            filterable=False,
-            elem_id="eh-strategy",
-        )
-        count = gr.Slider(1, MOST_CANDIDATES, value=4, step=1, label="Proposals", info="Per round, and in the end")
-        rounds = gr.Slider(
-            1,
-            MOST_ROUNDS,
-            value=3,
-            step=1,
-            label="Rounds",
-            info=f"Of “{STRATEGY_LABELS[Strategy.COT_FEEDBACK]}”, at most",
-        )
-        seed = gr.Number(value=0, precision=0, label="Seed", info="The same seed repeats the drafter’s proposals")
-    with gr.Row(elem_classes="eh-actions"):
-        propose_button = gr.Button("Propose", variant="primary", elem_id="eh-propose", scale=0, min_width=140)
-        stop_button = gr.Button("Stop", variant="stop", elem_id="eh-stop", interactive=False, scale=0, min_width=100)
-        where = gr.HTML(
-            _where(default_model()), elem_id="eh-where", apply_default_css=False, js_on_load=None, min_width=280
-        )
-    status_line = gr.HTML(status(READY), elem_id="eh-status", apply_default_css=False, js_on_load=None)
-    cards = gr.HTML(placeholder(NOTHING_YET), elem_id="eh-cards", apply_default_css=False, js_on_load=_KEEP_OPEN)
-    others = gr.HTML("", elem_id="eh-others", apply_default_css=False, js_on_load=_KEEP_OPEN)
-
-    outputs = [cards, others, status_line, where, propose_button, stop_button]
-
-    def on_propose(values: dict[Any, Any], request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        asked = Request(
-            side_a=side_a.values(values),
-            side_b=side_b.values(values),
-            model=(values[model] or "").strip(),
-            comment=(values[comment] or "").strip(),
-            strategy=values[strategy],
-            count=int(values[count]),
-            rounds=int(values[rounds]),
-            seed=int(values[seed] or 0),
-        )
-        yield from _answer(asked, _session(request), engine, sessions)
-
-    propose_button.click(
-        on_propose,
-        inputs={*side_a.fields, *side_b.fields, model, comment, strategy, count, rounds, seed},
-        outputs=outputs,
-        js=_SHOW_RESULTS,
-        show_progress="hidden",
-        concurrency_limit=None,
-        api_visibility="private",
-    )
-
-    def on_stop(request: gr.Request) -> None:
-        sessions.stop(_session(request))
-
-    stop_button.click(on_stop, queue=False, show_progress="hidden", api_visibility="private")
-
-    def on_example(name: str) -> list[Any]:
-        if name not in disputes:
-            return [gr.skip()] * 10
-        return [*_example_values(disputes[name].view_a), *_example_values(disputes[name].view_b)]
-
-    example.input(
-        on_example,
-        inputs=[example],
-        outputs=[*side_a.fields, *side_b.fields],
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    model.change(_where, inputs=[model], outputs=[where], queue=False, show_progress="hidden", api_visibility="private")
-
-
-def _side(side: str) -> _Side:
-    """Make the fields of one side; both sides are made here, so that they are alike."""
-    low = side.lower()
-    with gr.Column(elem_classes=["eh-side", f"eh-side-{low}"], min_width=280):
-        with gr.Row(elem_classes="eh-side-head"):
-            heading = f'<h2><span class="eh-letter">{side}</span>View {side}</h2>'
-            gr.HTML(heading, apply_default_css=False, js_on_load=None, min_width=100)
-            form = gr.Radio(
-                [FREE, PARTS],
-                value=FREE,
-                label=f"How view {side} is written",
-                elem_id=f"eh-form-{low}",
-                scale=0,
-                min_width=360,
-            )
-        with gr.Column(elem_classes="eh-form") as free:
-            text = gr.Textbox(
-                label=f"View {side} in one text",
-                placeholder="What this side wants, and why it matters to them",
-                lines=8,
-                max_lines=16,
-                elem_id=f"eh-text-{low}",
-            )
-        with gr.Column(visible=False, elem_classes="eh-form") as parts:
-            place = gr.Textbox(label=f"Place or subject ({side})", lines=1, max_lines=4, elem_id=f"eh-place-{low}")
-            reason = gr.Textbox(label=f"Reason ({side})", lines=3, max_lines=10, elem_id=f"eh-reason-{low}")
-            suggestion = gr.Textbox(label=f"Suggestion ({side})", lines=2, max_lines=6, elem_id=f"eh-suggestion-{low}")
-
-    def switch(chosen: str) -> tuple[Any, Any]:
-        return gr.Column(visible=chosen == FREE), gr.Column(visible=chosen == PARTS)
-
-    form.change(
-        switch, inputs=[form], outputs=[free, parts], queue=False, show_progress="hidden", api_visibility="private"
-    )
-    return _Side(form, text, place, reason, suggestion)
-
-
-def _example_values(view: View) -> list[str]:
-    return [FREE if view.text else PARTS, view.text, view.place, view.reason, view.suggestion]
-
-
-def _model_choices() -> list[tuple[str, str]]:
-    choices = {"drafter": "Drafter (built in, no language model)", "claude": "Claude (over the network)"}
-    choices.setdefault(default_model(), default_model())
-    return [(label, name) for name, label in choices.items()]
-
-
-def _where(model: str | None) -> str:
-    """Say where the text would go with this writer; what is wrong with its name is said again when it is used."""
-    try:
-        return where_the_text_goes(parse_model(model or "").destination)
-    except InputError as error:
-        return unknown_writer(str(error))
-
-
-def _session(request: gr.Request) -> str:
-    """Name the browser tab that asks."""
+def _window(request: gr.Request) -> str:
+    """Name the browser window that asks."""
     return str(request.session_hash)
-
-
-def _answer(request: Request, session: str, engine: Engine, sessions: Sessions) -> Iterator[tuple[Any, ...]]:
-    """Answer a press of Propose: only what changed is sent, and every failure ends as a sentence."""
-    shown: Picture | None = None
-    cancellation = sessions.start(session)
-    try:
-        with closing(mediate(request, engine, cancellation)) as pictures:
-            for picture in pictures:
-                yield _changes(shown, picture)
-                shown = picture
-    except EvenhandError as error:
-        _log.info("a mediation ended with an error", exc_info=error)
-        yield _failure(without_keys(str(error)), shown)
-    except Exception as error:  # noqa: BLE001 - the reader of the page gets a sentence, the log the traceback
-        _log.exception("a mediation failed", exc_info=error)
-        yield _failure(_INTERNAL_FAULT, shown)
-    finally:
-        sessions.finish(session, cancellation)
-
-
-def _changes(shown: Picture | None, picture: Picture) -> tuple[Any, ...]:
-    """Return the outputs, with what the page shows already left out."""
-    new = (picture.cards, picture.others, picture.status, picture.where)
-    old = (None,) * 4 if shown is None else (shown.cards, shown.others, shown.status, shown.where)
-    html = [gr.skip() if before == now else now for before, now in zip(old, new, strict=True)]
-    return (*html, *_buttons(None if shown is None else shown.running, picture.running))
-
-
-def _buttons(before: bool | None, running: bool) -> tuple[Any, Any]:
-    if before is running:
-        return gr.skip(), gr.skip()
-    return gr.Button(interactive=not running), gr.Button(interactive=running)
-
-
-def _failure(sentence: str, shown: Picture | None) -> tuple[Any, ...]:
-    """Return the outputs that show an error; earlier proposals stay when this attempt had not begun."""
-    cards = gr.skip() if shown is None else placeholder(NOTHING_YET)
-    others = gr.skip() if shown is None else ""
-    return (cards, others, status(sentence, "error"), gr.skip(), *_buttons(None, running=False))

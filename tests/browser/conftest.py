@@ -12,11 +12,14 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from tests.browser.driving import open_page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Debian's start script hands the browser its flags; these keep it headless and off the network.
@@ -46,6 +49,7 @@ class RunningApp:
     url: str
     log: Path
     seconds_to_first_page: float
+    process: subprocess.Popen[bytes]
 
 
 def free_port() -> int:
@@ -54,11 +58,13 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
-    """The real app, its scorer and its drafter included, started as a user starts it."""
-    folder = tmp_path_factory.mktemp("app")
-    port = free_port()
+@contextmanager
+def running_app(folder: Path, port: int | None = None, **variables: str) -> Iterator[RunningApp]:
+    """Run the real app, its scorer and its drafter included, in a process of its own, as a user starts it.
+
+    ``variables`` of the environment are set besides; started again on the same folder, it finds what it saved there.
+    """
+    port = port or free_port()
     environment = os.environ | {
         "EVENHAND_DATA_FOLDER": str(folder / "data"),
         "EVENHAND_LOG_FOLDER": str(folder / "log"),
@@ -71,10 +77,14 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
     log = folder / "log.txt"
     url = f"http://127.0.0.1:{port}"
     code = f"from ui.app import launch; launch(port={port}, open_browser=False)"
-    with log.open("w") as output:
+    with log.open("a") as output:
         started = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, stdout=output, stderr=subprocess.STDOUT
+            [sys.executable, "-c", code],
+            cwd=REPOSITORY,
+            env=environment | variables,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
         try:
             while True:
@@ -85,10 +95,17 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
                     assert process.poll() is None, log.read_text()
                     assert time.monotonic() - started < 60, log.read_text()
                     time.sleep(0.05)
-            yield RunningApp(url, log, time.monotonic() - started)
+            yield RunningApp(url, log, time.monotonic() - started, process)
         finally:
             process.terminate()
             process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    """One app for all tests that leave it as it is."""
+    with running_app(tmp_path_factory.mktemp("app")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -102,8 +119,7 @@ def page(browser, app):
         "request",
         lambda request: request.url.startswith((app.url, "data:", "blob:")) or faults.append(f"asked {request.url}"),
     )
-    page.goto(app.url)
-    page.wait_for_selector("#eh-propose")
+    open_page(page, app.url)
     yield page
     context.close()
     assert faults == []
@@ -115,6 +131,7 @@ class SlowServer:
 
     The model's name says what it answers:
         ``slow``: four proposals, a word every 30 ms; each names the word that starts with MARK in the prompt.
+        ``endless``: one proposal and a second one that goes on for minutes.
         ``silent``: one proposal and the beginning of a second one, then nothing.
         ``html``: four proposals full of HTML, at once.
     """
@@ -143,6 +160,9 @@ def _answer(model: str, prompt: str) -> tuple[list[str], float, bool]:
     if model == "html":
         return [head] + [f"{number}. Rule {number}: {HOSTILE} in {mark}.\n" for number in range(1, 5)], 0.0, True
     words = re.findall(r"\S+\s+", "".join(plain))
+    if model == "endless":
+        return [head, *re.findall(r"\S+\s+", plain[0] + "2. " + plain[1].removeprefix("2. ").strip() + " "),
+                *(f"in {mark} as well, " for _ in range(4000))], 0.03, True  # fmt: skip
     if model == "silent":
         return [head, *words[: len(plain[0].split()) + 8]], 0.01, False
     return [head, *words], 0.03, True

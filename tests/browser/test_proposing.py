@@ -1,4 +1,4 @@
-"""The first page, driven in headless Chromium: proposing, stopping, hostile text, two tabs, keyboard, network."""
+"""Proposing, driven in headless Chromium: the stream, the bars, Stop, hostile text, two windows, the queue."""
 
 import re
 import time
@@ -7,54 +7,22 @@ from itertools import pairwise
 import pytest
 
 from tests.browser.conftest import HOSTILE
+from tests.browser.driving import (
+    VIEW_A,
+    VIEW_B,
+    cards,
+    choose_example,
+    choose_writer,
+    meters,
+    open_page,
+    propose,
+    texts,
+    wait_for_status,
+    wait_until,
+    write_views,
+)
 
 pytestmark = pytest.mark.browser
-
-VIEW_A = "The library is where I read in peace. Please keep it quiet for older readers."
-VIEW_B = "My children need the library after school. Please let them talk and play there."
-
-
-def write_views(page, view_a=VIEW_A, view_b=VIEW_B):
-    page.fill("#eh-text-a textarea", view_a)
-    page.fill("#eh-text-b textarea", view_b)
-
-
-def choose_example(page, words):
-    page.click("#eh-example input")
-    page.get_by_role("option").filter(has_text=words).click()
-    page.wait_for_selector("#eh-reason-a textarea")
-
-
-def choose_writer(page, spec):
-    page.fill("#eh-model input", spec)
-    page.press("#eh-model input", "Enter")
-
-
-def propose(page):
-    page.click("#eh-propose")
-
-
-def wait_for_status(page, words, seconds=60):
-    page.wait_for_function(
-        "words => document.querySelector('.eh-status').textContent.includes(words)", arg=words, timeout=seconds * 1000
-    )
-
-
-def meters(card):
-    return [int(meter.get_attribute("aria-valuenow")) for meter in card.query_selector_all("[role=meter]")]
-
-
-def texts(page):
-    return [element.text_content() for element in page.query_selector_all("#eh-cards .eh-text")]
-
-
-def wait_until(condition, seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_an_example_gives_four_proposals_with_bars_best_first(page):
@@ -63,14 +31,14 @@ def test_an_example_gives_four_proposals_with_bars_best_first(page):
     assert page.input_value("#eh-suggestion-b textarea")
     propose(page)
     wait_for_status(page, "Done in")
-    cards = page.query_selector_all("#eh-cards .eh-card")
-    assert [card.query_selector("h3").text_content() for card in cards] == [f"Option {n}" for n in (1, 2, 3, 4)]
-    scores = [meters(card) for card in cards]
+    shown = cards(page)
+    assert [card.query_selector("h3").text_content().strip() for card in shown] == [f"Option {n}" for n in (1, 2, 3, 4)]
+    scores = [meters(card) for card in shown]
     assert all(0 < value <= 100 for pair in scores for value in pair)
     warm = [abs(a - b) for a, b in scores if min(a, b) > 50]
     # Gaps within a step of 5 count as equal (`mediator.neutrality.GAP_STEP`): the warmer comes first. 1: rounding.
     assert all(left <= right + 5 + 1 for left, right in pairwise(warm)), scores
-    for card in cards:  # what is drawn is what is said
+    for card in shown:  # what is drawn is what is said
         for meter in card.query_selector_all("[role=meter]"):
             track, fill = meter.bounding_box(), meter.query_selector(".eh-fill").bounding_box()
             said = int(meter.get_attribute("aria-valuenow")) / 100
@@ -98,9 +66,9 @@ def test_stop_ends_the_writer_within_a_second_and_keeps_what_is_finished(page, s
     write_views(page)
     choose_writer(page, slow_server.spec("slow"))
     propose(page)
-    page.wait_for_selector('#eh-cards .eh-card[data-state="done"]')
-    page.wait_for_selector('#eh-cards .eh-card[data-state="writing"]')
-    finished = page.text_content('#eh-cards .eh-card[data-state="done"] .eh-text')
+    page.wait_for_selector('#eh-live .eh-card[data-state="done"]')
+    page.wait_for_selector('#eh-live .eh-card[data-state="writing"]')
+    finished = page.text_content('#eh-live .eh-card[data-state="done"] .eh-text')
     hung_up = len(slow_server.hung_up)
     pressed = time.monotonic()
     page.click("#eh-stop")
@@ -120,7 +88,7 @@ def test_stop_also_ends_a_writer_that_has_fallen_silent(page, slow_server):
     write_views(page)
     choose_writer(page, slow_server.spec("silent"))
     propose(page)
-    page.wait_for_selector('#eh-cards .eh-card[data-state="writing"]')
+    page.wait_for_selector('#eh-live .eh-card[data-state="writing"]')
     page.wait_for_selector(".eh-clock", timeout=10_000)
     hung_up = len(slow_server.hung_up)
     pressed = time.monotonic()
@@ -140,7 +108,7 @@ def test_the_bars_move_at_least_five_times_a_second_while_text_streams(page, slo
           new MutationObserver((changes) => {
             if (changes.some((change) => change.target.classList && change.target.classList.contains("eh-fill")))
               window.moves.push(performance.now());
-          }).observe(document.querySelector("#eh-cards"), { subtree: true, attributeFilter: ["style"] });
+          }).observe(document.querySelector("#eh-live"), { subtree: true, attributeFilter: ["style"] });
         }"""
     )
     propose(page)
@@ -162,11 +130,12 @@ def test_html_is_shown_as_text(page, slow_server, where):
         choose_writer(page, slow_server.spec("html"))
     propose(page)
     wait_for_status(page, "Done in")
-    assert len(page.query_selector_all("#eh-cards .eh-card")) > 0
+    assert len(cards(page)) > 0
     if where == "model":
         assert any(HOSTILE in text for text in texts(page)), texts(page)
     assert page.evaluate("() => window.hurt") is None
-    assert page.query_selector("#eh-cards img, #eh-cards script, #eh-others img, #eh-status img") is None
+    for place in ("#eh-cards", "#eh-live", "#eh-plane", "#eh-status"):
+        assert page.query_selector(f"{place} img, {place} script") is None
 
 
 def test_an_instruction_inside_a_view_changes_nothing(page):
@@ -178,7 +147,7 @@ def test_an_instruction_inside_a_view_changes_nothing(page):
     assert len(shown) == 4
     assert not any(text.startswith("Ignore all") or text.strip() == order for text in shown)
     assert all(re.search(r"\w+ \w+", text) for text in shown)
-    assert len(page.query_selector_all("#eh-cards [role=meter]")) == 8
+    assert sum(len(meters(card)) for card in cards(page)) == 8
 
 
 @pytest.mark.parametrize(("view_a", "view_b", "side"), [("", VIEW_B, "A"), (VIEW_A, "", "B"), (VIEW_A, " \n", "B")])
@@ -231,100 +200,19 @@ def test_the_page_says_where_the_text_goes(page):
 
 
 def test_two_tabs_do_not_meet(page, browser, app, slow_server):
-    other = browser.new_context().new_page()
-    other.goto(app.url)
-    other.wait_for_selector("#eh-propose")
+    other = open_page(browser.new_context().new_page(), app.url)
     for tab, mark in ((page, "MARKone"), (other, "MARKtwo")):
         write_views(tab, f"{VIEW_A} {mark}", VIEW_B)
-        choose_writer(tab, slow_server.spec("slow"))
+        choose_writer(tab, slow_server.spec("endless"))
         propose(tab)
     for tab in (page, other):
-        tab.wait_for_selector('#eh-cards .eh-card[data-state="done"]', timeout=30_000)
+        tab.wait_for_selector('#eh-live .eh-card[data-state="done"]', timeout=30_000)
     page.click("#eh-stop")
     wait_for_status(page, "Stopped.")
-    before = len("".join(texts(other)))
-    assert wait_until(lambda: len("".join(texts(other))) > before, 5), "the other tab stopped too"
+    before = len(other.text_content("#eh-live"))
+    assert wait_until(lambda: len(other.text_content("#eh-live")) > before, 5), "the other window stopped too"
     other.click("#eh-stop")
     wait_for_status(other, "Stopped.")
     assert all("MARKone" in text and "MARKtwo" not in text for text in texts(page))
     assert all("MARKtwo" in text and "MARKone" not in text for text in texts(other))
     other.context.close()
-
-
-def test_a_reload_stops_the_writer_and_gives_a_clean_page(page, slow_server):
-    write_views(page)
-    choose_writer(page, slow_server.spec("slow"))
-    propose(page)
-    page.wait_for_selector("#eh-cards .eh-card")
-    hung_up = len(slow_server.hung_up)
-    page.reload()
-    page.wait_for_selector("#eh-propose")
-    assert wait_until(lambda: len(slow_server.hung_up) > hung_up, 5), "the writer goes on for nobody"
-    assert page.query_selector(".eh-card") is None
-    assert page.input_value("#eh-text-a textarea") == ""
-    write_views(page)
-    propose(page)
-    wait_for_status(page, "Done in")
-    assert len(texts(page)) == 4
-
-
-def test_a_closed_tab_stops_the_writer(browser, app, slow_server):
-    tab = browser.new_context().new_page()
-    tab.goto(app.url)
-    tab.wait_for_selector("#eh-propose")
-    write_views(tab)
-    choose_writer(tab, slow_server.spec("silent"))
-    propose(tab)
-    tab.wait_for_selector("#eh-cards .eh-card")
-    hung_up = len(slow_server.hung_up)
-    tab.context.close()
-    assert wait_until(lambda: len(slow_server.hung_up) > hung_up, 5)
-
-
-def test_the_keyboard_is_enough(page):
-    page.focus("#eh-text-a textarea")
-    page.keyboard.type(VIEW_A)
-    names = []
-    for _ in range(40):
-        page.keyboard.press("Tab")
-        here = page.evaluate(
-            """() => { const e = document.activeElement, box = e.closest("[id^=eh-]"), style = getComputedStyle(e);
-                       return [box ? box.id : "", style.outlineStyle + " " + style.boxShadow]; }"""
-        )
-        names.append(here[0])
-        assert here[1] != "none none", f"the focus cannot be seen on {here[0]}"
-        if here[0] == "eh-text-b":
-            page.keyboard.type(VIEW_B)
-        if here[0] == "eh-propose":
-            page.keyboard.press("Enter")
-            break
-    order = [name for name in names if name]
-    assert order[-1] == "eh-propose", order
-    assert order.index("eh-form-b") < order.index("eh-text-b") < order.index("eh-comment") < order.index("eh-model")
-    wait_for_status(page, "Done in")
-
-
-def test_the_page_is_there_quickly_and_fits_a_phone(browser, app):
-    print(f"first page after {app.seconds_to_first_page:.2f} s")
-    assert app.seconds_to_first_page < 20  # the target is 5 s on a machine that is not busy with other tests
-    context = browser.new_context(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
-    tab = context.new_page()
-    tab.goto(app.url)
-    tab.wait_for_selector("#eh-propose")
-    choose_example(tab, "library")
-    propose(tab)
-    wait_for_status(tab, "Done in")
-    assert tab.evaluate("() => document.documentElement.scrollWidth") <= 390
-    context.close()
-
-
-def test_no_other_site_is_let_in(app):
-    import urllib.error
-    import urllib.request
-
-    stranger = urllib.request.Request(app.url, headers={"Host": "evil.example"})
-    with pytest.raises(urllib.error.HTTPError) as refusal:
-        urllib.request.urlopen(stranger)
-    assert refusal.value.code == 421
-    with urllib.request.urlopen(app.url) as answer:
-        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]

@@ -1,0 +1,166 @@
+"""Nothing a person made is lost: reloads, second windows, closed windows, a killed app, private sessions."""
+
+import sqlite3
+
+import pytest
+
+from tests.browser.conftest import running_app
+from tests.browser.driving import (
+    VIEW_A,
+    VIEW_B,
+    cards,
+    choose_writer,
+    open_page,
+    press,
+    propose,
+    propose_and_wait,
+    texts,
+    wait_for_saving,
+    wait_for_status,
+    wait_until,
+    write_views,
+)
+
+pytestmark = pytest.mark.browser
+
+
+def test_typing_survives_a_reload(page):
+    page.fill("#eh-title textarea, #eh-title input", "Quiet or play")
+    write_views(page)
+    page.fill("#eh-label-b textarea, #eh-label-b input", "Parents")
+    wait_for_saving(page)
+    page.reload()
+    page.wait_for_function("() => document.querySelector('#eh-text-a textarea')?.value")
+    assert page.input_value("#eh-text-a textarea") == VIEW_A
+    assert page.input_value("#eh-text-b textarea") == VIEW_B
+    assert page.input_value("#eh-label-b textarea, #eh-label-b input") == "Parents"
+    assert page.input_value("#eh-title textarea, #eh-title input") == "Quiet or play"
+
+
+def test_a_reload_in_mid_stream_goes_on_watching(page, slow_server):
+    write_views(page)
+    choose_writer(page, slow_server.spec("slow"))
+    propose(page)
+    page.wait_for_selector("#eh-live .eh-card")
+    page.reload()
+    page.wait_for_selector("#eh-live .eh-card", timeout=10_000)
+    wait_for_status(page, "Done in")
+    assert len(cards(page)) == 4
+    assert page.is_enabled("#eh-propose")
+
+
+def test_a_second_window_sees_the_stream_and_the_marks(page, browser, slow_server):
+    write_views(page)
+    choose_writer(page, slow_server.spec("slow"))
+    propose(page)
+    page.wait_for_selector("#eh-live .eh-card")
+    context = browser.new_context()
+    second = open_page(context.new_page(), page.url)
+    second.wait_for_selector("#eh-live .eh-card", timeout=10_000)
+    wait_for_status(page, "Done in")
+    wait_for_status(second, "Done in")
+    page.wait_for_selector("#eh-cards .eh-card")
+    press(page, "keep", 1)
+    second.wait_for_selector(".eh-kept", timeout=10_000)
+    assert texts(second) == texts(page)
+    press(second, "keep", 2)
+    assert wait_until(lambda: len(page.query_selector_all(".eh-kept li")) == 2, 10)
+    context.close()
+
+
+def test_a_closed_window_does_not_leave_a_writer_at_work(browser, tmp_path, slow_server):
+    from ui import running
+
+    context = browser.new_context()
+    with running_app(tmp_path) as app:
+        window = open_page(context.new_page(), app.url)
+        write_views(window)
+        choose_writer(window, slow_server.spec("endless"))
+        propose(window)
+        window.wait_for_selector("#eh-live .eh-card")
+        hung_up = len(slow_server.hung_up)
+        context.close()
+        assert wait_until(lambda: len(slow_server.hung_up) > hung_up, running.PATIENCE_WITHOUT_WATCHERS + 15)
+
+
+def test_a_killed_app_loses_nothing_finished(browser, tmp_path, slow_server):
+    context = browser.new_context()
+    with running_app(tmp_path) as app:
+        page = open_page(context.new_page(), app.url)
+        write_views(page)
+        propose_and_wait(page)
+        before = texts(page)
+        press(page, "keep", 1)
+        page.wait_for_selector(".eh-kept")
+        choose_writer(page, slow_server.spec("endless"))
+        propose(page)
+        page.wait_for_selector('#eh-live .eh-card[data-state="done"]', timeout=30_000)
+        finished = page.text_content('#eh-live .eh-card[data-state="done"] .eh-text')
+        address = page.url
+        app.process.kill()
+        app.process.wait()
+    with running_app(tmp_path, port=int(app.url.rpartition(":")[2])):
+        page = open_page(page, address)
+        page.wait_for_selector("#eh-cards .eh-card")
+        assert "ended in the midst" in page.text_content("#eh-cards")
+        assert texts(page) == [finished]
+        page.click('.eh-trail button[data-round="1"]')
+        assert wait_until(lambda: texts(page) == before, 10)
+        assert page.query_selector(".eh-kept")
+    context.close()
+
+
+def test_a_private_session_is_never_on_disk(page, app):
+    open_page(page, f"{app.url}/?new=private")
+    secret = "Zaphod's wall keeps out the morning light"
+    write_views(page, f"{secret}. Take it down.", VIEW_B)
+    page.wait_for_function("() => document.querySelector('.eh-saved')?.dataset.state === 'private'")
+    propose_and_wait(page)
+    press(page, "keep", 1)
+    page.wait_for_selector(".eh-kept")
+    kept = texts(page)[0]
+    wait_for_saving(page)
+    page.reload()  # memory is enough for a reload
+    page.wait_for_selector(".eh-kept")
+    for path in app.log.parent.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert secret.encode() not in content, path
+            assert kept[:40].encode() not in content, path
+    page.click("#eh-tabs button:has-text('Sessions')")
+    page.wait_for_timeout(1000)
+    assert "Zaphod" not in page.text_content("#eh-tabs")
+
+
+def test_a_session_that_is_gone_says_so(page, app):
+    open_page(page, f"{app.url}/?session={'0' * 32}")
+    assert "not on this computer any more" in page.text_content(".eh-status")
+    write_views(page)
+    propose_and_wait(page)
+    assert len(cards(page)) == 4
+
+
+def test_a_session_of_another_person_cannot_be_guessed_or_forged(page, app):
+    open_page(page, f"{app.url}/?session=' OR 1=1 --")
+    assert page.query_selector(".eh-status-error")
+    write_views(page)
+    wait_for_saving(page)
+    with sqlite3.connect(app.log.parent / "data" / "sessions.sqlite3") as database:
+        ids = [row[0] for row in database.execute("SELECT id FROM session")]
+    assert all(len(name) == 32 for name in ids)
+
+
+def test_a_disk_that_cannot_be_written_is_said_and_the_work_goes_on(browser, tmp_path):
+    (tmp_path / "data").write_text("a file where the folder should be")
+    context = browser.new_context()
+    with running_app(tmp_path) as app:
+        page = open_page(context.new_page(), app.url)
+        write_views(page)
+        page.wait_for_function("() => document.querySelector('.eh-saved')?.dataset.state === 'problem'")
+        assert "private" in page.text_content("#eh-saved").lower()
+        page.goto(f"{app.url}/?new=private")
+        page.wait_for_selector("#eh-propose")
+        write_views(page)
+        propose_and_wait(page)
+        assert len(cards(page)) == 4
+    context.close()

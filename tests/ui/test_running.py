@@ -1,0 +1,160 @@
+"""ui/running.py: mediations in threads of their own, saved as they go, with a real store."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from mediator.cancellation import Cancelled
+from mediator.mediation import MediationOptions
+from mediator.schema import Dispute, View
+from mediator.store import Store
+from mediator.writers.base import Delta, Unreachable
+from tests.support.scripted import ScriptedWriter, TableScorer, whole
+from ui import running as running_module
+from ui.running import INTERNAL_FAULT, Mediations
+
+DISPUTE = Dispute(view_a=View(text="Quiet, please."), view_b=View(text="Let them play."))
+SINGLE = MediationOptions(strategy="single", count=2)
+
+
+class OneWriter:
+    """An engine whose only writer is the one given."""
+
+    def __init__(self, writer, loading=0.0):
+        self._writer, self._loading = writer, loading
+
+    def scorer(self):
+        return TableScorer(one=(0.8, 0.8), two=(0.7, 0.7))
+
+    @contextmanager
+    def writer(self, spec, cancel=None, on_wait=None):
+        time.sleep(self._loading)
+        yield self._writer
+
+
+class Endless:
+    """A writer that finishes one proposal and then writes another for ever."""
+
+    name = "endless"
+    destination = None
+
+    def __init__(self):
+        self.ended = threading.Event()
+
+    def write(self, brief, cancel):
+        try:
+            yield Delta(0, "one", done=True)
+            while not cancel.cancelled:
+                time.sleep(0.01)
+                yield Delta(1, " word")
+            raise Cancelled
+        finally:
+            self.ended.set()
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def store():
+    store = Store(None)
+    yield store
+    store.close()
+
+
+def start(store, writer, options=SINGLE, session=None, loading=0.0):
+    session = session or store.create()
+    mediations = Mediations(OneWriter(writer, loading))
+
+    def begin():
+        return store.start_round(session.id, DISPUTE, "drafter", "single", 2, 1, 0)
+
+    return mediations, mediations.start(session.id, begin, DISPUTE, options, store), session
+
+
+def wait(condition, seconds=5.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_everything_is_in_the_store_at_the_end(store):
+    mediations, running, session = start(store, ScriptedWriter(whole("two", "one")))
+    assert wait(lambda: running.finished)
+    (entry,) = store.get(session.id).rounds
+    assert entry.state == "done"
+    assert [proposal.candidate.text for proposal in entry.selected] == ["one", "two"]
+    assert entry.timings["total"] > 0
+    assert mediations.get(session.id) is None
+
+
+def test_a_finished_proposal_is_saved_while_the_next_is_written(store):
+    writer = Endless()
+    mediations, running, session = start(store, writer)
+    assert wait(lambda: store.get(session.id).rounds[0].proposals)
+    assert not running.finished
+    mediations.stop(session.id)
+    assert writer.ended.wait(2)
+    assert wait(lambda: running.finished)
+    entry = store.get(session.id).rounds[0]
+    assert entry.state == "stopped"
+    assert [proposal.candidate.text for proposal in entry.selected][:1] == ["one"]
+
+
+def test_a_pass_begun_afresh_is_not_saved_twice(store):
+    steps = [Delta(0, "one", done=True), Delta(0, "", restart=True), *whole("two")]
+    _, running, session = start(store, ScriptedWriter(steps))
+    assert wait(lambda: running.finished)
+    assert [proposal.candidate.text for proposal in store.get(session.id).rounds[0].proposals] == ["two"]
+
+
+def test_a_second_window_joins_the_round_that_runs(store):
+    mediations, running, session = start(store, Endless())
+
+    def begin():
+        raise AssertionError("a second round was begun")
+
+    assert mediations.start(session.id, begin, DISPUTE, SINGLE, store) is running
+    mediations.stop_all()
+    assert wait(lambda: running.finished)
+
+
+@pytest.mark.parametrize(
+    ("failure", "sentence"), [(Unreachable("No connection."), "No connection."), (OSError("x"), INTERNAL_FAULT)]
+)
+def test_a_writer_that_fails_ends_the_round_with_a_sentence(store, failure, sentence):
+    _, running, session = start(store, ScriptedWriter([failure]))
+    assert wait(lambda: running.finished)
+    entry = store.get(session.id).rounds[0]
+    assert (entry.state, entry.problem) == ("failed", sentence)
+    assert running.fault
+
+
+def test_what_nobody_watches_is_ended_and_a_reload_is_not(store, monkeypatch):
+    monkeypatch.setattr(running_module, "PATIENCE_WITHOUT_WATCHERS", 0.4)
+    writer = Endless()
+    _, running, _ = start(store, writer)
+    with running.watched_by("window"):
+        time.sleep(0.5)
+    assert not running.finished
+    with running.watched_by("reloaded"):  # back within the time
+        time.sleep(0.6)
+        assert not writer.ended.is_set()
+    assert writer.ended.wait(3)
+    assert wait(lambda: running.finished)
+    assert running.state == "stopped"
+
+
+def test_stop_while_a_model_is_loaded_keeps_nobody_waiting(store):
+    mediations, running, session = start(store, Endless(), loading=3.0)
+    began = time.monotonic()
+    mediations.stop(session.id)
+    assert wait(lambda: running.finished, 2.0), "it waited for the model"
+    assert time.monotonic() - began < 2.5
+    assert wait(lambda: store.get(session.id).rounds[0].state == "stopped")
+    assert mediations.get(session.id) is None

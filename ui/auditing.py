@@ -1,0 +1,100 @@
+"""The swap audit as the page runs it: in a thread of its own, with progress, stoppable."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from mediator.cancellation import Cancellation, Cancelled
+from mediator.schema import Dispute
+from mediator.session import Form
+from mediator.strategies import CandidateDone
+from mediator.swap_audit import AuditProgress, SwapAudit, audit
+from ui.audit_view import audit_view
+from ui.components import Names
+from ui.engine import Engine
+from ui.forms import options_of
+from ui.strings import say
+
+SECONDS_BETWEEN_UPDATES = 0.25
+
+
+@dataclass
+class _Audit:
+    """One audit on its way."""
+
+    cancellation: Cancellation = field(default_factory=Cancellation)
+    finished: int = 0
+    position: int = 0
+    result: SwapAudit | None = None
+    error: BaseException | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+class Auditing:
+    """Runs swap audits, at most one a session."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._running: dict[str, _Audit] = {}
+
+    def stop(self, session_id: str) -> None:
+        """Stop the audit of this session, if one runs."""
+        if (running := self._running.get(session_id)) is not None:
+            running.cancellation.cancel()
+
+    async def run(
+        self, session_id: str, dispute: Dispute, form: Form, names: Names, language: str
+    ) -> AsyncIterator[tuple[str, str, bool]]:
+        """Run the audit; yields what to show (HTML), the line of status, and whether it still runs.
+
+        Raises:
+            EvenhandError: an option is out of range, or the writer failed.
+        """
+        options = options_of(form)
+        self.stop(session_id)
+        running = self._running[session_id] = _Audit()
+
+        def waiting(position: int) -> None:
+            running.position = position
+
+        def work() -> None:
+            try:
+                with self._engine.writer(form.model, running.cancellation, waiting) as writer:
+                    running.position = 0
+                    for event in audit(dispute, writer, self._engine.scorer(), options, running.cancellation):
+                        if isinstance(event, SwapAudit):
+                            running.result = event
+                        elif isinstance(event, AuditProgress) and isinstance(event.event, CandidateDone):
+                            running.finished += 1
+            except Cancelled:
+                pass
+            except BaseException as error:  # noqa: BLE001 - raised again where the page is told
+                running.error = error
+            finally:
+                running.ended.set()
+
+        threading.Thread(target=work, name="swap-audit", daemon=True).start()
+        try:
+            said = None
+            while not running.ended.is_set():
+                line = self._line(running, language)
+                if line != said:
+                    said = line
+                    yield "", line, True
+                await asyncio.sleep(SECONDS_BETWEEN_UPDATES)
+        finally:
+            running.cancellation.cancel()
+            if self._running.get(session_id) is running:
+                del self._running[session_id]
+        if running.error is not None:
+            raise running.error
+        if running.result is None or running.result.verdict is None:
+            yield "", say(language, "mediate.audit_stopped"), False
+        else:
+            yield audit_view(running.result, names, language), say(language, "mediate.audit_done"), False
+
+    def _line(self, running: _Audit, language: str) -> str:
+        if running.position:
+            return say(language, "mediate.in_queue", count=running.position)
+        return say(language, "mediate.audit_running", count=running.finished)

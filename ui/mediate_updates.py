@@ -1,0 +1,122 @@
+"""What the components of the Mediate tab are to show: updates for Gradio, from a session and what runs in it."""
+
+import uuid
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from mediator.errors import EvenhandError
+from mediator.models import parse_model
+from mediator.safety import concerns
+from mediator.schema import Dispute
+from mediator.session import Form, Session
+from mediator.settings import default_model
+from ui import drawing
+from ui.board import outcome
+from ui.components import safety_note, status, unknown_writer, where_the_text_goes, word_count
+from ui.fields import model_choices
+from ui.forms import dispute_of, view_text
+from ui.mediate_layout import MediateLayout
+from ui.running import Running
+from ui.strings import say
+
+Updates = dict[Any, Any]
+
+
+def opened(page: MediateLayout, session: Session | None, private: bool, language: str) -> Updates:
+    """Return all of the page for a session, or for a new one."""
+    form = session.form if session is not None else Form()
+    # A new page is left as it is: somebody may be typing in it already.
+    fields = page.fields.write(form) if session is not None else {}
+    private = session.private if session is not None else private
+    state = "private" if private else "saved" if session is not None else "empty"
+    updates = {
+        **fields,
+        **beside(page, form, language),
+        **drawn(page, session, 0, language),
+        **buttons(page, running=False),
+        page.fields.model: gr.Dropdown(choices=model_choices(), value=form.model or default_model()),
+        page.session_id: session.id if session is not None else uuid.uuid4().hex,
+        page.address: session.id if session is not None else "",
+        page.private: private,
+        page.new: _new_links(language),
+        page.saved: saved_words(language, state),
+        page.example: "",
+        page.live: "",
+        page.consent: "",
+        page.audit: "",
+    }
+    if session is not None:
+        updates[page.title] = session.title
+    entry = drawing.shown_round(session, 0)
+    known = entry is not None and entry.state != "running"
+    updates[page.status] = status(outcome(entry, language) if known and entry else say(language, "mediate.ready"))
+    return updates
+
+
+def settled(page: MediateLayout, session: Session, running: Running | None, language: str) -> Updates:
+    """Return the page after a round has ended."""
+    updates: Updates = {**drawn(page, session, 0, language), **buttons(page, running=False), page.live: ""}
+    entry = drawing.shown_round(session, 0)
+    if running is not None and running.fault:
+        updates[page.status] = status(running.problem, "error")
+    elif entry is not None:
+        updates[page.status] = status(outcome(entry, language))
+    return updates
+
+
+def drawn(
+    page: MediateLayout, session: Session | None, shown: int, language: str, running: Running | None = None
+) -> Updates:
+    """Return the settled rounds, with the cards of the round ``shown``."""
+    return {
+        page.board: drawing.board(session, shown, language, running),
+        page.plane: drawing.picture(session, language),
+        page.shown: shown,
+    }
+
+
+def beside(page: MediateLayout, form: Form, language: str) -> Updates:
+    """Return what depends on what is typed: word counts, the note on safety, where the text goes."""
+    dispute = _dispute_or_none(form, language)
+    notes = () if dispute is None else concerns(dispute)
+    return {
+        page.fields.side_a.count: word_count(view_text(form.side_a), language),
+        page.fields.side_b.count: word_count(view_text(form.side_b), language),
+        page.safety: safety_note(notes, drawing.side_names(form, language), language),
+        page.where: _where(form.model, language),
+    }
+
+
+def buttons(page: MediateLayout, *, running: bool) -> Updates:
+    """Return which of Propose and Stop can be pressed."""
+    return {page.propose: gr.Button(interactive=not running), page.stop: gr.Button(interactive=running)}
+
+
+def _dispute_or_none(form: Form, language: str) -> Dispute | None:
+    try:
+        return dispute_of(form, language)
+    except EvenhandError:
+        return None
+
+
+def _where(model: str, language: str) -> str:
+    """Say where the text would go with this writer; what is wrong with its name is said again when it is used."""
+    try:
+        return where_the_text_goes(parse_model(model or default_model()).destination, language)
+    except EvenhandError as error:
+        return unknown_writer(str(error))
+
+
+def saved_words(language: str, state: str, problem: str = "") -> str:
+    """Say whether what is typed is saved: ``state`` is ``empty``, ``saved``, ``private`` or ``problem``."""
+    words = say(language, f"mediate.saved_{state}")
+    return f'<p class="eh-saved" data-state="{state}" role="status">{escape(f"{words} {problem}".strip())}</p>'
+
+
+def _new_links(language: str) -> str:
+    return (
+        f'<a class="eh-button" href="?new=open">{say(language, "mediate.new")}</a> '
+        f'<a class="eh-button" href="?new=private">{say(language, "mediate.new_private")}</a>'
+    )

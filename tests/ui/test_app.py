@@ -1,21 +1,29 @@
-"""ui/app.py and what it stands on: who is served, where, and how fast the page's parts are made."""
+"""ui/app.py and ui/cli.py: how the app is launched and ended, and what is said when it cannot be."""
 
-import asyncio
+import os
+import signal
 import socket
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import time
 
 import pytest
 
 from mediator.errors import InputError
+from tests.support.served import REPOSITORY, serving
 from ui.app import launch
-from ui.http_guard import PageGuard
+from ui.password import PasswordError
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org", ""])
-def test_it_serves_this_computer_only(host):
-    with pytest.raises(InputError, match="this computer only"):
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::"])
+def test_where_others_get_in_there_must_be_a_password(host):
+    with pytest.raises(InputError, match="needs a password"):
+        launch(host=host, open_browser=False, wait=False)
+
+
+@pytest.mark.parametrize("host", ["", "no-such-computer.invalid"])
+def test_a_host_that_is_none_is_a_sentence(host):
+    with pytest.raises(InputError, match="no computer is known by it"):
         launch(host=host, open_browser=False, wait=False)
 
 
@@ -30,51 +38,63 @@ def test_a_taken_port_is_a_sentence():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
+        begun = time.monotonic()
         with pytest.raises(InputError, match=f"Port {port} is taken"):
             launch(port=port, open_browser=False, wait=False)
+        assert time.monotonic() - begun < 1.0  # before the page is made
 
 
-def answer(host, origin=None):
-    """Send one request through the guard; return the status, the headers, and whether the app was reached."""
-    reached, sent = [], []
-
-    async def served(scope, receive, send):
-        reached.append(scope["path"])
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"private"})
-
-    async def receive():
-        return {"type": "http.request", "body": b""}
-
-    async def send(message):
-        sent.append(message)
-
-    given = ((b"host", host), (b"origin", origin))
-    headers = [(name, value.encode()) for name, value in given if value is not None]
-    serving = PageGuard(served)({"type": "http", "path": "/", "headers": headers}, receive, send)
-    # In a thread of its own: Playwright, once started by another test, keeps an event loop running in this one.
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, serving).result()
-    return sent[0]["status"], dict(sent[0]["headers"]), bool(reached)
+def test_a_name_that_cannot_be_allowed_is_a_sentence():
+    with pytest.raises(InputError, match="--allow-host"):
+        launch(allow_hosts=["https://x.example/"], open_browser=False, wait=False)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "LOCALHOST", "127.0.0.1"])
-def test_this_computer_gets_in(host):
-    status, headers, reached = answer(host)
-    assert (status, reached) == (200, True)
-    assert b"connect-src 'self'" in headers[b"content-security-policy"]
+def evenhand(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ui.cli", *arguments],
+        cwd=REPOSITORY, env=os.environ | environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
 
 
-@pytest.mark.parametrize("host", [None, "", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example:7860"])
-def test_a_name_that_was_pointed_here_does_not(host):
-    status, _, reached = answer(host)
-    assert (status, reached) == (421, False)
+def test_on_the_command_line_too_there_must_be_a_password(tmp_path):
+    begun = time.monotonic()
+    done = evenhand("ui", "--host", "0.0.0.0", EVENHAND_LOG_FOLDER=str(tmp_path))
+    assert done.returncode == PasswordError.exit_code == 2
+    assert done.stderr.startswith("evenhand: Other computers can reach Evenhand at this address")
+    assert len(done.stderr.splitlines()) == 1
+    assert time.monotonic() - begun < 10
+    short = evenhand("--host", "0.0.0.0", EVENHAND_LOG_FOLDER=str(tmp_path), EVENHAND_PASSWORD="short")
+    assert short.returncode == 2
+    assert "fewer than 12" in short.stderr
+    assert "short" not in short.stderr
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:3000", "https://localhost:7860"])
-def test_a_page_from_elsewhere_cannot_make_it_work(origin):
-    assert answer("localhost:7860", origin)[::2] == (421, False)
-    assert answer("localhost:7860", "http://localhost:7860")[::2] == (200, True)
+def test_no_option_takes_the_password_itself():
+    listed = evenhand("ui", "--help").stdout
+    assert "--password-file" in listed
+    assert evenhand("ui", "--password", "x").returncode == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(number):
+    with serving() as served, socket.create_connection(("127.0.0.1", served.port)) as stream:
+        stream.sendall(f"GET /gradio_api/heartbeat/abc HTTP/1.1\r\nHost: {served.host}\r\n\r\n".encode())
+        while b"ALIVE" not in stream.recv(65536):
+            pass
+        begun = time.monotonic()
+        served.process.send_signal(number)
+        assert served.process.wait(timeout=20) == 0
+        assert time.monotonic() - begun < 8
+        assert len(served.log.read_text().splitlines()) == 1  # its address, and no traceback
+        with socket.socket() as again:
+            again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            again.bind(("127.0.0.1", served.port))
+
+
+def test_a_path_of_options_without_the_word_ui_opens_the_app():
+    with serving(program=("-m", "ui.cli")) as served:
+        assert served.ask().status == 200
 
 
 def test_gradio_is_imported_without_analytics_and_without_writing_stubs():

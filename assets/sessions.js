@@ -1,0 +1,67 @@
+// What the list of sessions does in the browser: the body of a function that Gradio calls once (js_on_load), with
+// element, trigger, watch and server. Buttons with data-action send the event "act".
+
+let turn = "";
+let waiting;
+const root = () => element.querySelector(".eh-sessions");
+const here = () => new URL(window.location.href).searchParams.get("session") ?? "";
+const send = (data) => trigger("act", { here: here(), ...data });
+const panelOf = (node) => node.closest("[data-panel]");
+const chosen = (panel, name) => panel.querySelector(`input[name="eh-${name}"]:checked`)?.value ?? "";
+
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-action]");
+  if (!button || !element.contains(button) || button.getAttribute("aria-disabled") === "true") return;
+  const { action, id, page } = button.dataset;
+  const data = { action, id };
+  if (page) data.page = Number(page);
+  if (action === "export") {
+    const panel = panelOf(button);
+    const words = panel.querySelector("textarea").value;
+    Object.assign(data, { format: chosen(panel, "format"), language: chosen(panel, "language"), words });
+  }
+  send(data);
+});
+
+element.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const panel = panelOf(event.target);
+  send({ action: "rename", id: panel.dataset.id, title: panel.querySelector("input").value });
+});
+
+element.addEventListener("keydown", (event) => {
+  const panel = event.key === "Escape" && panelOf(event.target);
+  if (!panel) return;
+  event.preventDefault();
+  send({ action: "close", id: panel.dataset.id });
+});
+
+// How many places the list of words would replace, while it is typed.
+async function preview(panel) {
+  const words = panel.querySelector("textarea").value;
+  const line = panel.querySelector(".eh-preview");
+  const said = words.trim() ? await server.preview([panel.dataset.id, words, root().dataset.language]) : "";
+  if (panel.isConnected && panel.querySelector("textarea").value === words) line.textContent = said;
+}
+
+element.addEventListener("input", (event) => {
+  const panel = panelOf(event.target);
+  if (!panel || event.target.tagName !== "TEXTAREA") return;
+  clearTimeout(waiting);
+  waiting = setTimeout(() => preview(panel), 300);
+});
+
+watch("value", () => {
+  const list = root();
+  if (!list) return;
+  const text = element.querySelector("[data-panel] textarea");
+  if (text && text.value.trim()) preview(panelOf(text)); // the line was drawn empty again
+  if (list.dataset.turn === turn) return;
+  turn = list.dataset.turn;
+  // What is still typed on the page of a deleted session must not be saved again.
+  if (list.dataset.deleted && list.dataset.deleted === here()) return window.location.assign(window.location.pathname);
+  const target = element.querySelector(`[data-focus="${CSS.escape(list.dataset.focusOn)}"]`);
+  if (!target) return;
+  target.focus();
+  if (target.tagName === "INPUT" && target.type === "text") target.select();
+});

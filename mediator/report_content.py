@@ -1,0 +1,315 @@
+"""What an exported page says, in words and in order, before it becomes HTML or Markdown. All texts are plain."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from mediator.errors import EvenhandError
+from mediator.models import ModelChoice, parse_model
+from mediator.neutrality import tilt_kind, warmth_kind
+from mediator.resources import asset, read_yaml
+from mediator.schema import Scores, View
+from mediator.session import Proposal, Rating, Round, Session, SideForm
+
+LANGUAGES = ("en", "de")
+"""English is what another language gets."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side: its letter, its name, what it wrote as (heading or "", text), and what is known about the person."""
+
+    letter: str
+    name: str
+    parts: tuple[tuple[str, str], ...]
+    about: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """How close a text comes to each side, in whole hundredths, and that in words."""
+
+    a: int
+    b: int
+    words: str
+
+
+@dataclass(frozen=True)
+class Wording:
+    """A text under a heading, with its bars if it was measured."""
+
+    heading: str
+    text: str
+    bars: Bars | None
+
+
+@dataclass(frozen=True)
+class Option:
+    """A proposal: a wording, where it comes from, remarks on its bars, and how each rater takes it (who, how, why)."""
+
+    wording: Wording
+    origin: str
+    notes: tuple[str, ...]
+    ratings: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A round of the trail: its heading, and lines on what was asked for and what came."""
+
+    heading: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything on the page.
+
+    Attributes:
+        words: the page's own words by key.
+        sides: A, then B.
+        options: what the page is about, under the remark ``options_note``.
+        others: what else there is to choose from.
+        histories: for each edited option its heading and its wordings, the writer's first.
+        earlier_views: views that bars of the page are measured against and that were changed since, with a heading.
+        origins: who wrote, and where the text went; a sentence each.
+    """
+
+    language: str
+    words: Mapping[str, Any]
+    title: str
+    as_of: str
+    sides: tuple[Side, Side]
+    summary: str
+    options: tuple[Option, ...]
+    options_note: str
+    others: tuple[Option, ...]
+    trail: tuple[Step, ...]
+    histories: tuple[tuple[str, tuple[Wording, ...]], ...]
+    earlier_views: tuple[tuple[str, tuple[Side, Side]], ...]
+    origins: tuple[str, ...]
+
+
+def content_of(session: Session, language: str = "en") -> Content:
+    """Gather what the page of a session says. Times are those of this computer's place."""
+    return _Gatherer(session, language if language in LANGUAGES else LANGUAGES[0]).content()
+
+
+@cache
+def _words(language: str) -> Mapping[str, Any]:
+    words: Mapping[str, Any] = read_yaml(asset("report", f"{language}.yaml"))
+    return words
+
+
+_Place = tuple[Round, Proposal]
+
+
+class _Gatherer:
+    def __init__(self, session: Session, language: str) -> None:
+        self._session = session
+        self._language = language
+        self._words = _words(language)
+        last = session.rounds[-1].dispute if session.rounds else None
+        shown = (_view_of(session.form.side_a), _view_of(session.form.side_b))
+        # Half a page of views is worth less than the whole ones of the last round.
+        self._views = shown if all(shown) or last is None else (last.view_a, last.view_b)
+        self._names = (
+            session.form.side_a.label or (last.view_a.label if last else "") or self._say("side", letter="A"),
+            session.form.side_b.label or (last.view_b.label if last else "") or self._say("side", letter="B"),
+        )
+
+    def content(self) -> Content:
+        session = self._session
+        options, note = self._main()
+        main = {proposal.id for _, proposal in options}
+        others = [
+            (entry, proposal)
+            for entry in session.rounds
+            for proposal in (*entry.selected, *entry.rest)
+            if proposal.id not in main and not proposal.mark and _was_looked_at(proposal)
+        ]
+        first = [(self._say("option", number=number), *place) for number, place in enumerate(options, 1)]
+        then = [(self._origin(*place), *place) for place in others]
+        everything = (*first, *then)
+        summary = session.form.summary.strip()
+        if not summary and session.rounds:
+            summary = session.rounds[-1].dispute.summary
+        return Content(
+            language=self._language,
+            words=self._words,
+            title=session.title or self._say("untitled"),
+            as_of=self._say("as_of", **self._when(session.updated_at)),
+            sides=self._sides(*self._views),
+            summary=summary,
+            options=tuple(self._option(*entry) for entry in first),
+            options_note=note,
+            others=tuple(self._option(*entry) for entry in then),
+            trail=tuple(self._step(entry) for entry in session.rounds),
+            histories=tuple(self._history(title, proposal) for title, _, proposal in everything if proposal.edits),
+            earlier_views=self._earlier_views([entry for _, entry, _ in everything]),
+            origins=tuple(self._origins(any(proposal.edited for _, _, proposal in everything))),
+        )
+
+    def _main(self) -> tuple[list[_Place], str]:
+        """Return the kept proposals, or else the selected ones of the last round that has some, and a remark."""
+        rounds = self._session.rounds
+        kept = [
+            (entry, proposal)
+            for entry in rounds
+            for proposal in (*entry.selected, *entry.rest)
+            if proposal.mark == "kept"
+        ]
+        if kept:
+            return kept, self._say("kept_note") if len(kept) > 1 else ""
+        for entry in reversed(rounds):
+            if selected := [(entry, proposal) for proposal in entry.selected if proposal.mark != "dropped"]:
+                return selected, self._say("selected_note", round=entry.number)
+        return [], self._say("no_proposals")
+
+    def _option(self, title: str, entry: Round, proposal: Proposal) -> Option:
+        origin = self._origin(entry, proposal)
+        about = [] if origin == title else [origin]
+        if proposal.edited:
+            about.append(self._say("edited"))
+        bars = self._bars(proposal.current.scores)
+        notes = [self._say("not_measured")] if bars is None else []
+        if bars is not None and self._changed_since(entry):
+            notes.append(self._say("earlier_views", round=entry.number))
+        return Option(
+            wording=Wording(title, proposal.current.text, bars),
+            origin=", ".join(about),
+            notes=tuple(notes),
+            ratings=tuple(self._rating(rating) for rating in proposal.ratings),
+        )
+
+    def _origin(self, entry: Round, proposal: Proposal) -> str:
+        if proposal.rank is None:
+            return self._say("unranked", round=entry.number)
+        return self._say("from_round", round=entry.number, number=proposal.rank)
+
+    def _rating(self, rating: Rating) -> tuple[str, str, str]:
+        name = {"a": self._names[0], "b": self._names[1]}.get(rating.rater, rating.rater)
+        words = self._say(f"rating_{rating.value}")
+        return name, self._say("rating", value=rating.value, words=words), rating.note
+
+    def _bars(self, scores: Scores | None) -> Bars | None:
+        if scores is None:
+            return None
+        name = {"a": self._names[0], "b": self._names[1]}
+        tilt, warmth = tilt_kind(scores), warmth_kind(scores)
+        tilt_key = "equal" if tilt == "equal" else tilt[:-2]
+        warmth_key = "far" if warmth in ("far_a", "far_b") else warmth
+        words = self._say(
+            "words",
+            tilt=self._say(f"tilt_{tilt_key}", side=name.get(tilt[-1], "")),
+            warmth=self._say(f"warmth_{warmth_key}", side=name.get(warmth[-1], "")),
+        )
+        return Bars(round(100 * scores.score_a), round(100 * scores.score_b), words)
+
+    def _history(self, title: str, proposal: Proposal) -> tuple[str, tuple[Wording, ...]]:
+        wordings = [
+            Wording(self._say("writers_wording"), proposal.candidate.text, self._bars(proposal.candidate.scores))
+        ]
+        for number, edit in enumerate(proposal.edits, 1):
+            heading = self._say("edit", number=number, **self._when(edit.made_at))
+            wordings.append(Wording(heading, edit.text, self._bars(edit.scores)))
+        return title, tuple(wordings)
+
+    def _step(self, entry: Round) -> Step:
+        when = self._when(entry.started_at)
+        state = "" if entry.state == "done" else f" ({self._say(f'round_state_{entry.state}')})"
+        heading = f"{self._say('round', number=entry.number)}, {when['date']}, {when['time']}{state}"
+        lines = []
+        if entry.comment.strip():
+            lines.append(self._say("comment", comment=entry.comment.strip()))
+        if entry.like is not None and (found := self._place(entry.like)):
+            lines.append(self._say("like", number=found[1].rank or "–", round=found[0].number))
+        lines.append(self._say("written", count=len(entry.proposals), selected=len(entry.selected)))
+        return Step(heading, tuple(lines))
+
+    def _place(self, proposal_id: str) -> _Place | None:
+        everything = ((entry, proposal) for entry in self._session.rounds for proposal in entry.proposals)
+        return next((place for place in everything if place[1].id == proposal_id), None)
+
+    def _origins(self, edited: bool) -> Iterator[str]:
+        by_writer: dict[str, list[int]] = {}
+        for entry in self._session.rounds:
+            by_writer.setdefault(entry.model, []).append(entry.number)
+        for model, numbers in by_writer.items():
+            listed = ", ".join(map(str, numbers))
+            rounds = self._say(f"rounds.{'one' if len(numbers) == 1 else 'other'}", list=listed)
+            try:
+                choice = parse_model(model)
+            except EvenhandError:
+                writer = self._say("writer_unknown", name=model)
+                yield self._say("origin_unknown", rounds=rounds, writer=writer)
+                continue
+            key = "origin_here" if choice.destination is None else "origin_away"
+            yield self._say(key, rounds=rounds, writer=self._writer(choice), host=choice.destination)
+        if by_writer:
+            yield self._say("origin_scores")
+        if edited:
+            yield self._say("origin_edits")
+
+    def _writer(self, choice: ModelChoice) -> str:
+        if choice.kind in ("drafter", "bundled"):
+            return self._say(f"writer_{choice.kind}")
+        # Folders say more about this computer than anybody at the table should know.
+        name = PureWindowsPath(PurePosixPath(choice.model).name).name if choice.kind in ("gguf", "hf") else choice.model
+        if choice.kind == "claude":
+            return self._say("writer_claude", name=name) if name else "Claude"
+        return self._say("writer_model", name=name)
+
+    def _sides(self, view_a: View | None, view_b: View | None) -> tuple[Side, Side]:
+        return self._side("A", 0, view_a), self._side("B", 1, view_b)
+
+    def _side(self, letter: str, index: int, view: View | None) -> Side:
+        if view is None:
+            return Side(letter, self._names[index], (("", self._say("nothing_written")),), ())
+        if view.text:
+            parts: tuple[tuple[str, str], ...] = (("", view.text),)
+        else:
+            fields = (("place", view.place), ("reason", view.reason), ("suggestion", view.suggestion))
+            parts = tuple((self._say(key), text) for key, text in fields if text)
+        about = tuple((name, value) for name, value in view.demographics.items() if value.strip())
+        return Side(letter, self._names[index], parts, about)
+
+    def _changed_since(self, entry: Round) -> bool:
+        then = (entry.dispute.view_a, entry.dispute.view_b)
+        return any(
+            now is not None and now.as_text() != before.as_text() for now, before in zip(self._views, then, strict=True)
+        )
+
+    def _earlier_views(self, shown: Sequence[Round]) -> tuple[tuple[str, tuple[Side, Side]], ...]:
+        changed = {entry.number: entry for entry in shown if self._changed_since(entry)}
+        return tuple(
+            (
+                self._say("views_of_round", round=number),
+                self._sides(changed[number].dispute.view_a, changed[number].dispute.view_b),
+            )
+            for number in sorted(changed)
+        )
+
+    def _when(self, time: datetime) -> dict[str, str]:
+        here = time.astimezone()
+        date = self._say("date", day=here.day, month=self._words["months"][here.month - 1], year=here.year)
+        return {"date": date, "time": self._say("time", hour=f"{here.hour:02}", minute=f"{here.minute:02}")}
+
+    def _say(self, key: str, **values: object) -> str:
+        text: str = self._words[key]
+        return text.format(**values)
+
+
+def _view_of(form: SideForm) -> View | None:
+    """Return what is typed in the form that is shown, or None if that is nothing."""
+    texts = {"text": form.text} if form.form == "text" else form.model_dump(include={"place", "reason", "suggestion"})
+    if not any(text.strip() for text in texts.values()):
+        return None
+    return View(label=form.label, demographics=form.demographics, **texts)
+
+
+def _was_looked_at(proposal: Proposal) -> bool:
+    return proposal.rank is not None or bool(proposal.edits) or bool(proposal.ratings)

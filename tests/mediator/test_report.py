@@ -1,0 +1,239 @@
+"""The exported page as HTML and Markdown: what is on it, in which order, and that nobody's words become markup."""
+
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from support.sessions import TEXTS, a_session, sessions
+
+from mediator.report import as_html, as_markdown
+from mediator.report_content import LANGUAGES, _words
+from mediator.report_markdown import escaped
+from mediator.session import Form, Session
+
+HOSTILE = (
+    '<script>hurt=1</script><img src="https://example.org/x" onerror=hurt=2> [link](https://example.org) ![i](x)\n'
+    "# heading\n    code\n- item\n1. one\n> quote\n***\n"
+    "```\nfence\n| a | b |\n| - | - |\n&lt; &amp; `x` *b* _i_ ~~s~~\n"
+    "===\n<https://example.org> www.example.org somebody@example.org\n\n[x]: https://example.org 'y' \\"
+)
+WORDS = st.text(alphabet=st.sampled_from(list("ab c\n\t\\`*_{}[]()<>#+-.!|~&$^=:/'\"19")), max_size=40) | st.text(
+    max_size=20
+)
+PAGES = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+class Page(HTMLParser):
+    """The elements, attributes and text of a page; fails on tags that do not match."""
+
+    VOID = frozenset(("meta", "rect", "circle", "br"))
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self._open:
+            self.text += data
+
+
+def hostile(session: Session) -> Session:
+    """Put hostile text wherever a person or a model can put text."""
+    content = session.model_dump(round_trip=True)
+
+    def spoil(value, field=""):
+        if isinstance(value, dict):
+            return {name: spoil(entry, name) for name, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return [spoil(entry, field) for entry in value]
+        free = ("text", "place", "reason", "suggestion", "summary", "comment", "problem", "note")
+        if field in free and value:
+            return f"{value} {HOSTILE}"
+        if field in ("label", "title") and value:
+            return '<b onclick="x">"& # *'
+        return value
+
+    return Session.model_validate(spoil(content))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_says_everything_in_order(language):
+    text = Page(as_html(a_session(), language)).text
+    markdown = as_markdown(a_session(), language)
+    say = _words(language)
+    edited = TEXTS[0].replace("ten", "eleven")
+    order = [
+        "The shared kitchen in Carver House", say["draft_note"], "2026", "Anna Berger", "bakery", "The evening cooks",
+        "trust people", say["summary"], "Nine people", TEXTS[1], edited, "If it is kept up.", "Ms Caretaker", "Simple.",
+        say["meaning_is"], say["meaning_is_not"], "No fines. Ask Anna first.", say["others"], TEXTS[2], TEXTS[0],
+        "We like long evenings.", "models.example.org", say["draft_note"],
+    ]  # fmt: skip
+    for page in (text, "".join(token.content + " " for token in shown(markdown))):
+        at = 0
+        for words in order:
+            assert words in page[at:], (words, page[at:][:200])
+            at = page.index(words, at) + 1
+        assert TEXTS[3] not in page  # dropped
+        assert "Nobody cooks" not in page  # neither selected, edited nor rated
+        for value in ("82", "79", "74", "71"):
+            assert value in page
+
+
+def test_both_sides_are_shown_alike():
+    html = as_html(a_session())
+    assert html.count('class="side"') == 4  # now, and as they were in round 1
+    assert html.count('class="fill-a"') == html.count('class="fill-b"') == 5
+    assert "About equal, close to both" in html
+    assert "Closer to Anna Berger, fairly close to both" in html
+
+
+def test_without_a_kept_one_the_selected_ones_of_the_last_round_are_shown_first():
+    session = a_session(keep=False)
+    html = as_html(session)
+    assert "None was kept so far: these are the ones selected in round 2." in html
+    others = html.index('class="others"')
+    assert html.index(TEXTS[0].replace("ten", "eleven")) < html.index(TEXTS[2]) < others < html.index(TEXTS[1])
+    dropped = session.model_dump(round_trip=True)
+    for proposal in dropped["rounds"][1]["proposals"]:
+        proposal["mark"] = "dropped"
+    html = as_html(Session.model_validate(dropped))
+    assert "selected in round 1" in html
+    assert TEXTS[2] not in html
+
+
+def test_a_session_without_anything_is_a_page_too():
+    session = Session(id="0" * 32, form=Form(), created_at=a_session().created_at, updated_at=a_session().updated_at)
+    for page in (Page(as_html(session)).text, as_markdown(session)):
+        assert "Untitled dispute" in page
+        assert "No proposal was written so far." in page
+        assert page.count("Nothing was written here.") == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("drafter", "Evenhand’s drafter, which searches hand-written measures and is no language model, on this "
+         "computer. Nothing was sent anywhere."),
+        ("claude:claude-x", "the language model Claude (claude-x). Both views, the summary, the comments and earlier "
+         "proposals were sent to api.anthropic.com."),
+        ("gguf:/home/anna/secret/little.gguf", "the language model little.gguf, on this computer."),
+        ("gguf:C:\\Users\\anna\\little.gguf", "the language model little.gguf, on this computer."),
+        ("openai:m@http://127.0.0.1:8080/v1", "the language model m, on this computer."),
+        ("something else", "a writer that is not known here (something else). Where the text went is not known."),
+    ],
+)  # fmt: skip
+def test_who_wrote_and_where_the_text_went(model, said, monkeypatch):
+    monkeypatch.delenv("ANTHROPIC_BASE_URL", raising=False)
+    session = a_session()
+    rounds = tuple(entry.model_copy(update={"model": model}) for entry in session.rounds)
+    text = Page(as_html(session.model_copy(update={"rounds": rounds}))).text
+    assert f"Rounds 1, 2: {said}" in text
+    assert "secret" not in text
+    assert "Users" not in text
+
+
+def test_the_html_page_needs_nothing_and_runs_nothing():
+    html = as_html(hostile(a_session()))
+    page = Page(html)
+    allowed = {
+        "html", "head", "meta", "title", "style", "body", "svg", "defs", "pattern", "rect", "circle", "table", "tbody",
+        "tfoot", "tr", "td", "main", "header", "section", "article", "div", "h1", "h2", "h3", "h4", "p", "span", "bdi",
+        "strong", "ul", "ol", "li", "dl", "dt", "dd",
+    }  # fmt: skip
+    assert set(page.tags) <= allowed
+    for name, value in page.attributes:
+        assert name not in ("src", "href", "action", "data", "poster", "srcset", "xlink:href", "style")
+        assert not name.startswith("on"), (name, value)
+        assert "http" not in (value or "") or name == "http-equiv" or value == "no-referrer", (name, value)
+    style = html.partition("<style>")[2].partition("</style>")[0]
+    assert "http" not in style
+    assert "@import" not in style
+    assert "url(" not in style
+    assert {value for name, value in page.attributes if value and "url(" in value} == {"url(#bar-a)", "url(#bar-b)"}
+    for line in HOSTILE.splitlines():
+        assert line.strip() in page.text  # and all of it is there to be read
+
+
+def shown(markdown):
+    """The text of a Markdown page, as a reader's program shows it."""
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    for token in parser.parse(markdown):
+        yield from (token, *(token.children or ()))
+
+
+def test_nobodys_words_become_markup_in_markdown():
+    tokens = list(shown(as_markdown(hostile(a_session()))))
+    plain = list(shown(as_markdown(a_session())))
+    for kind in ("heading_open", "table_open", "hr", "bullet_list_open", "list_item_open", "strong_open", "em_open"):
+        assert [token.type for token in tokens].count(kind) == [token.type for token in plain].count(kind), kind
+    kinds = {token.type for token in tokens}
+    assert not kinds & {
+        "html_block",
+        "html_inline",
+        "link_open",
+        "image",
+        "code_block",
+        "fence",
+        "code_inline",
+        "s_open",
+    }
+    assert not kinds & {"ordered_list_open", "reference"}
+    text = "\n".join(token.content for token in tokens if token.type == "text")
+    for part in (
+        "<script>hurt=1</script>",
+        "[link](https://example.org)",
+        "# heading",
+        "1. one",
+        "> quote",
+        "www.example",
+    ):
+        assert part in text
+
+
+@given(WORDS)
+@settings(max_examples=400, deadline=None)
+def test_escaped_text_is_shown_as_it_is(text):
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(f"> {escaped(text)}\n")
+    flat = [child for token in tokens for child in (token, *(token.children or ()))]
+    assert {token.type for token in flat} <= {
+        "blockquote_open", "blockquote_close", "paragraph_open", "paragraph_close", "inline", "text", "text_special",
+    }  # fmt: skip
+    read = "".join(token.content for token in flat if token.type == "text")
+    assert read == " ".join("".join(" " if mark < " " or mark == "\x7f" else mark for mark in text).split())
+
+
+@given(sessions(WORDS))
+@PAGES
+def test_any_session_makes_a_page_in_each_language(session):
+    for language in (*LANGUAGES, "fr"):
+        Page(as_html(session, language))
+        list(shown(as_markdown(session, language)))
+
+
+def test_both_languages_have_the_same_words():
+    assert _words("en").keys() == _words("de").keys()
+    for key, text in _words("en").items():
+        if isinstance(text, str):
+            fields = [part.partition("}")[0] for part in text.split("{")[1:]]
+            assert sorted(fields) == sorted(part.partition("}")[0] for part in _words("de")[key].split("{")[1:]), key

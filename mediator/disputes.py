@@ -5,33 +5,31 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, cast, get_args
+from typing import Any, NoReturn
 
 import yaml
 
+from mediator.dispute_fields import SHAPE, Field, FieldChecker
 from mediator.errors import DisputeFileError
 from mediator.resources import asset
-from mediator.schema import Category, Dispute, View
+from mediator.schema import Dispute, View
 from mediator.settings import user_path
 
 LARGEST_FILE = 1_000_000
 """Bytes of a dispute file. Two views fit many times over; more is some other kind of file."""
 
-_DISPUTE_FIELDS = ("title", "category", "view_a", "view_b")
-_VIEW_TEXTS = ("place", "reason", "suggestion", "text")
-_VIEW_FIELDS = (*_VIEW_TEXTS, "demographics")
-_SHAPE = "A dispute has the fields title, category, view_a and view_b."
-_VIEW_SHAPE = "Give it {place, reason, suggestion} or {text}."
-
 # libyaml reads a file of the largest size in a tenth of a second; the pure Python parser takes many seconds.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+_LONG_LINE = 80
+"""Characters from which a text is set on lines of its own in a file we write."""
+
+_OTHER_LINE_ENDS = re.compile("[\r\x85\u2028\u2029\ufeff]")  # YAML turns them into plain ones, or drops them
+
 _DEEPEST = 20
 """Levels of nesting at which reading ends; a dispute has three."""
-
-_Field = tuple[str, ...]
 
 
 def read_dispute(source: str | Path) -> Dispute:
@@ -79,9 +77,49 @@ def parse_dispute(content: bytes | str, source: str) -> Dispute:
     """
     text = _decode(content, source) if isinstance(content, bytes) else content
     if not text.strip():
-        raise DisputeFileError(f"{source} is empty.", _SHAPE)
+        raise DisputeFileError(f"{source} is empty.", SHAPE)
     data, lines = _parse(text, source)
-    return _Checker(source, lines).dispute(data)
+    return FieldChecker(source, lines).dispute(data)
+
+
+def dispute_as_yaml(dispute: Dispute) -> str:
+    """Write a dispute as the YAML of a dispute file: `parse_dispute` reads exactly the same dispute from it.
+
+    Fields that are empty are left out, and so are demographics without a value. Texts of several lines stand on lines
+    of their own, so that the file can be read and edited by hand.
+    """
+    everything = {
+        "title": dispute.title,
+        "category": dispute.category,
+        "summary": dispute.summary,
+        "view_a": _view_as_mapping(dispute.view_a),
+        "view_b": _view_as_mapping(dispute.view_b),
+    }
+    filled = {name: value for name, value in everything.items() if value}
+    text: str = yaml.dump(filled, Dumper=_writer(), allow_unicode=True, sort_keys=False, width=100)
+    return text
+
+
+def _view_as_mapping(view: View) -> dict[str, Any]:
+    texts = {name: getattr(view, name) for name in ("label", "place", "reason", "suggestion", "text")}
+    about = {key: value for key, value in view.demographics.items() if value.strip()}
+    return {name: value for name, value in (*texts.items(), ("demographics", about)) if value}
+
+
+@cache
+def _writer() -> type[yaml.SafeDumper]:
+    """A dumper that sets long texts and texts of several lines below their field."""
+
+    class Writer(yaml.SafeDumper):
+        """PyYAML falls back to quotes by itself for what cannot stand in a block."""
+
+    def represent(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        block = "|" if "\n" in value else ">" if len(value) > _LONG_LINE else None
+        style = '"' if _OTHER_LINE_ENDS.search(value) else block
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Writer.add_representer(str, represent)
+    return Writer
 
 
 def _is_a_file(path: Path) -> bool:
@@ -145,7 +183,7 @@ def _decode(content: bytes, source: str) -> str:
     return text
 
 
-def _parse(text: str, source: str) -> tuple[object, dict[_Field, int]]:
+def _parse(text: str, source: str) -> tuple[object, dict[Field, int]]:
     """Return the content and the line of each field. A file that starts like JSON is read as JSON."""
     if Path(source).suffix.lower() == ".json" or text.lstrip().startswith(("{", "[")):
         try:
@@ -171,7 +209,7 @@ def _json_problem(error: json.JSONDecodeError, source: str) -> DisputeFileError:
     )
 
 
-def _parse_json(text: str, source: str) -> tuple[object, dict[_Field, int]]:
+def _parse_json(text: str, source: str) -> tuple[object, dict[Field, int]]:
     repeated: list[str] = []
 
     def mapping(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -191,7 +229,7 @@ def _parse_json(text: str, source: str) -> tuple[object, dict[_Field, int]]:
     except ValueError as error:  # Python makes no number of more than 4300 digits
         raise DisputeFileError(f"{source} holds a number that is too long.", "Put it in quotes.") from error
     # JSON is nearly YAML, whose parser knows the lines. A tab can only stand between JSON's tokens.
-    lines: dict[_Field, int] = {}
+    lines: dict[Field, int] = {}
     try:
         spaced = text.replace("\t", " ")
         _check_depth(spaced, source)
@@ -203,14 +241,14 @@ def _parse_json(text: str, source: str) -> tuple[object, dict[_Field, int]]:
     return data, lines
 
 
-def _parse_yaml(text: str, source: str) -> tuple[object, dict[_Field, int]]:
+def _parse_yaml(text: str, source: str) -> tuple[object, dict[Field, int]]:
     try:
         _check_depth(text, source)
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
             if node is None:
-                raise DisputeFileError(f"{source} is empty.", _SHAPE)
+                raise DisputeFileError(f"{source} is empty.", SHAPE)
             lines = _lines(node, source)
             return loader.construct_document(node), lines
         finally:
@@ -238,7 +276,7 @@ def _check_depth(text: str, source: str) -> None:
 
 
 def _too_deep(source: str) -> DisputeFileError:
-    return DisputeFileError(f"{source} is nested too deeply.", _SHAPE)
+    return DisputeFileError(f"{source} is nested too deeply.", SHAPE)
 
 
 def _yaml_problem(error: yaml.YAMLError, text: str, source: str) -> DisputeFileError:
@@ -267,17 +305,17 @@ def _yaml_problem(error: yaml.YAMLError, text: str, source: str) -> DisputeFileE
             "Put a text that holds a colon in quotes, or after `>-` on lines of its own.",
         )
     if "unhashable" in problem:
-        return DisputeFileError(f"{where}: a list or a mapping stands where the name of a field belongs.", _SHAPE)
+        return DisputeFileError(f"{where}: a list or a mapping stands where the name of a field belongs.", SHAPE)
     if isinstance(error, yaml.constructor.ConstructorError):
         return DisputeFileError(f"{where}: YAML tags are not allowed here.", "Write plain text.")
     return DisputeFileError(f"{where}, column {mark.column + 1}: this is not valid YAML ({problem}).")
 
 
-def _lines(root: yaml.Node | None, source: str) -> dict[_Field, int]:
+def _lines(root: yaml.Node | None, source: str) -> dict[Field, int]:
     """Return the line, from 1, of each field down to those of a view. Raises for a field that stands there twice."""
-    found: dict[_Field, int] = {}
+    found: dict[Field, int] = {}
 
-    def visit(node: yaml.Node | None, path: _Field) -> None:
+    def visit(node: yaml.Node | None, path: Field) -> None:
         if not isinstance(node, yaml.MappingNode) or len(path) > 2:
             return
         for key, value in node.value:
@@ -300,113 +338,3 @@ def _raise_repeated(source: str, field: str, line: int | None) -> NoReturn:
 
 def _lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, bool):
-        return "a yes/no value"
-    if isinstance(value, int | float):
-        return "a number"
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, str):
-        return "text"
-    if value is None:
-        return "nothing"
-    return f"a {type(value).__name__}"  # a date, from YAML
-
-
-class _Checker:
-    """Checks the content of one file field by field, in the order of the file, and builds the dispute."""
-
-    def __init__(self, source: str, lines: dict[_Field, int]) -> None:
-        self._source = source
-        self._lines = lines
-
-    def dispute(self, data: object) -> Dispute:
-        if not isinstance(data, Mapping):
-            raise DisputeFileError(f"{self._source} holds {_kind(data)}, not a mapping.", _SHAPE)
-        self._known(data, (), _DISPUTE_FIELDS)
-        for side in ("view_a", "view_b"):
-            if side not in data:
-                raise DisputeFileError(f"{self._source} has no {side}.", _VIEW_SHAPE)
-        return Dispute(
-            title=self._text(data.get("title"), ("title",)),
-            category=self._category(data.get("category")),
-            view_a=self._view(data["view_a"], ("view_a",)),
-            view_b=self._view(data["view_b"], ("view_b",)),
-        )
-
-    def _category(self, value: object) -> Category:
-        named = self._text(value, ("category",)).strip() or "other"
-        for category in get_args(Category):
-            if named == category:
-                return cast("Category", category)
-        self._fail(("category",), f"is {_quoted(named)}", f"Choose one of: {', '.join(get_args(Category))}.")
-
-    def _view(self, data: object, path: _Field) -> View:
-        if data is None:
-            self._fail(path, "is empty", _VIEW_SHAPE)
-        if not isinstance(data, Mapping):
-            self._fail(path, f"is {_kind(data)}, not a mapping", f"Write {path[0]}: {{text: ...}}, or name its parts.")
-        self._known(data, path, _VIEW_FIELDS)
-        texts = {name: self._text(data.get(name), (*path, name)) for name in _VIEW_TEXTS}
-        if not any(text.strip() for text in texts.values()):
-            self._fail(path, "is empty", _VIEW_SHAPE)
-        if texts["text"].strip() and any(texts[name].strip() for name in ("place", "reason", "suggestion")):
-            self._fail((*path, "text"), "stands beside place, reason or suggestion", "Use one form or the other.")
-        demographics = self._demographics(data.get("demographics"), (*path, "demographics"))
-        return View(**texts, demographics=demographics)
-
-    def _demographics(self, data: object, path: _Field) -> dict[str, str]:
-        if data is None:
-            return {}
-        if not isinstance(data, Mapping):
-            self._fail(path, f"is {_kind(data)}, not a mapping", "Write it like {age: 41, profession: nurse}.")
-        result: dict[str, str] = {}
-        for key, value in data.items():
-            if not isinstance(key, str):
-                self._fail(path, f"has {_kind(key)} for a name", "Put the name in quotes.")
-            self._encodable(key, path)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            text = str(value) if number else self._text(value, (*path, key))
-            if text.strip():
-                result[key] = text
-        return result
-
-    def _text(self, value: object, path: _Field) -> str:
-        if value is None:
-            return ""
-        if not isinstance(value, str):
-            hint = "Write it as one text." if isinstance(value, list | Mapping) else "Put it in quotes."
-            self._fail(path, f"is {_kind(value)}, not text", hint)
-        self._encodable(value, path)
-        return value  # the models strip it, by a rule of their own for what is space
-
-    def _encodable(self, text: str, path: _Field) -> None:
-        """JSON can escape one half of a surrogate pair, which is no character and can be written nowhere."""
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            self._fail(path, "holds half of a surrogate pair", "Remove the broken character.")
-
-    def _known(self, data: Mapping[Any, Any], path: _Field, known: tuple[str, ...]) -> None:
-        for key in data:
-            if key in known:
-                continue
-            near = difflib.get_close_matches(str(key).lower(), known, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"Known fields: {', '.join(known)}."
-            within = f" of {'.'.join(path)}" if path else ""
-            self._raise_at((*path, str(key)), f"the field {_quoted(str(key))}{within} is not known.", hint)
-
-    def _fail(self, path: _Field, what: str, hint: str = "") -> NoReturn:
-        self._raise_at(path, f"{'.'.join(path)} {what}.", hint)
-
-    def _raise_at(self, path: _Field, message: str, hint: str = "") -> NoReturn:
-        line = next((self._lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in self._lines), None)
-        where = self._source if line is None else f"{self._source}, line {line}"
-        raise DisputeFileError(f"{where}: {message}", hint)
-
-
-def _quoted(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:39] + "…")

@@ -6,6 +6,7 @@ the other: the scale of a view is set by its cosines to a fixed set of reference
 (assets/reference_proposals.yaml).
 """
 
+import hashlib
 import math
 import threading
 from collections import OrderedDict
@@ -22,7 +23,10 @@ from mediator.errors import InputError
 from mediator.resources import asset, read_yaml
 from mediator.schema import Dispute, Scores, View
 
-_REMEMBERED_TEXTS = 20_000  # 384 floats each: about 30 MB
+_REMEMBERED_TEXTS = 2_000
+"""Texts whose vectors are kept: those of about forty mediations of the drafter, 4 MB together."""
+
+_REMEMBERED_SCALES = 1_000
 
 
 @lru_cache(maxsize=1)
@@ -62,13 +66,16 @@ WIDTH = 1.5
 
 
 class EmpathyModel:
-    """Scores texts against views. Thread-safe; keeps the embeddings of the texts it has seen in memory only."""
+    """Scores texts against views. Thread-safe.
+
+    The vectors of the texts last seen are kept, in memory only and under digests: the texts themselves are not.
+    """
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
         self._store = EmbeddingStore(encoder.fingerprint)
-        self._memory: OrderedDict[str, Matrix] = OrderedDict()
-        self._scales: OrderedDict[str, Scale] = OrderedDict()
+        self._memory: OrderedDict[bytes, Matrix] = OrderedDict()
+        self._scales: OrderedDict[bytes, Scale] = OrderedDict()
         self._lock = threading.Lock()
         self._references: Matrix | None = None
 
@@ -79,23 +86,25 @@ class EmpathyModel:
 
     def embed(self, texts: Sequence[str]) -> Matrix:
         """Unit vectors of texts, shape ``(len(texts), dimensions)``; each text is encoded once."""
-        with self._lock:
-            found: dict[str, Matrix] = {}
-            for text in texts:
-                if text in self._memory:
-                    self._memory.move_to_end(text)
-                    found[text] = self._memory[text]
-        missing = [text for text in dict.fromkeys(texts) if text not in found]
-        if missing:
-            rows = self.encoder.encode(missing)
-            with self._lock:
-                for text, row in zip(missing, rows, strict=True):
-                    found[text] = self._memory[text] = row
-                while len(self._memory) > _REMEMBERED_TEXTS:
-                    self._memory.popitem(last=False)
         if not texts:
             return np.zeros((0, self.encoder.dimensions), dtype=np.float32)
-        return np.stack([found[text] for text in texts])
+        keys = [_digest(text) for text in texts]
+        found: dict[bytes, Matrix] = {}
+        with self._lock:
+            for key in keys:
+                if (row := self._memory.get(key)) is not None:
+                    self._memory.move_to_end(key)
+                    found[key] = row
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
+        if missing:
+            rows = self.encoder.encode(list(missing.values()))
+            with self._lock:
+                for key, row in zip(missing, rows, strict=True):
+                    # A copy: a row would keep alive all that were encoded with it.
+                    found[key] = self._memory[key] = row.copy()
+                while len(self._memory) > _REMEMBERED_TEXTS:
+                    self._memory.popitem(last=False)
+        return np.stack([found[key] for key in keys])
 
     def embed_shipped(self, texts: Sequence[str]) -> Matrix:
         """Like `embed`, for texts that ship with Evenhand: their vectors are also kept on disk between runs."""
@@ -109,14 +118,15 @@ class EmpathyModel:
 
     def scale(self, view_text: str) -> Scale:
         """The calibration of one view."""
+        key = _digest(view_text)
         with self._lock:
-            known = self._scales.get(view_text)
-        if known is not None:
-            return known
+            if (known := self._scales.get(key)) is not None:
+                self._scales.move_to_end(key)
+                return known
         scale = Scale.of(self.references() @ self.embed([view_text])[0])
         with self._lock:
-            self._scales[view_text] = scale
-            while len(self._scales) > 1000:
+            self._scales[key] = scale
+            while len(self._scales) > _REMEMBERED_SCALES:
                 self._scales.popitem(last=False)
         return scale
 
@@ -146,6 +156,10 @@ class EmpathyModel:
     def close(self) -> None:
         """Free the encoder."""
         self.encoder.close()
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _require_text(texts: Sequence[str]) -> None:

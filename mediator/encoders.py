@@ -4,6 +4,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mediator.errors import MissingExtraError, ModelFileError
+from mediator.fair_pool import PoolClosed
 from mediator.resources import asset
 from mediator.settings import user_path
 
@@ -102,75 +104,71 @@ def _unit(vector: NDArray[Any]) -> Matrix:
 
 
 class GGUFEncoder:
-    """An encoder in a GGUF file, run by llama.cpp in this process on one thread per call.
+    """An encoder in a GGUF file, run by llama.cpp in this process on one thread per text.
 
-    One text is evaluated at a time: the vector of a text then depends on nothing but the text, which is what makes the
-    scorer exactly symmetric and every cache exact.
+    Each text is evaluated on its own: its vector then depends on nothing but the text, which is what makes the scorer
+    exactly symmetric and every cache exact. Several texts of one call, and several callers, share the cores, and every
+    piece of at most 256 tokens takes its turn among all that wait: nobody's long view holds up another's short text
+    for more than a tenth of a second or so.
     """
 
     def __init__(self, path: Path, name: str | None = None, threads: int = 1) -> None:
         """Load the file. Raises `ModelFileError` when it is missing, damaged, or no encoder."""
+        from mediator.llama_embedding import LlamaEmbedding
         from mediator.writers.gguf_file import check_gguf_file
 
         check_gguf_file(path)
-        from llama_cpp import LLAMA_POOLING_TYPE_NONE, Llama
-
-        from mediator.writers.llama_library import quiet
-
-        with quiet():
-            try:
-                self._model: Any = Llama(
-                    str(path),
-                    embedding=True,
-                    n_ctx=512,
-                    n_batch=512,
-                    n_ubatch=512,
-                    n_threads=threads,
-                    n_threads_batch=threads,
-                    verbose=False,
-                )
-            except (ValueError, RuntimeError) as error:
-                raise ModelFileError(
-                    f"{path.name} could not be loaded as an encoder.", "Choose a GGUF file of a BERT-like encoder."
-                ) from error
-        if self._model.pooling_type() == LLAMA_POOLING_TYPE_NONE:
-            self._model.close()
-            raise ModelFileError(
-                f"{path.name} is no sentence encoder: it names no pooling.",
-                "A language model cannot score; choose an encoder such as the bundled one.",
-            )
+        self._model = LlamaEmbedding(path, threads)
         self.name = name or path.name
         self.fingerprint = file_fingerprint(path)
-        self.dimensions = int(self._model.n_embd())
-        self._window = min(_WINDOW_TOKENS, int(self._model.n_ctx()))
-        self._lock = threading.Lock()  # a llama.cpp context serves one caller at a time
-        self._closed = False
+        self.dimensions = self._model.dimensions
+        # The caller's own thread works as well.
+        self._helpers = ThreadPoolExecutor(max(1, self._model.at_once - 1), thread_name_prefix="encoder")
 
     def _tokens(self, text: str) -> int:
-        return len(self._model.tokenize(text.encode("utf-8")))
+        return len(self._model.tokens(text))
 
     def _encode_one(self, text: str) -> Matrix:
-        with self._lock:
-            if self._closed:
-                raise RuntimeError(f"the encoder {self.name} is closed")  # llama.cpp would end the process
-            parts = windows(_without_surrogates(text), self._window, self._tokens)
-            vectors = np.asarray(self._model.embed([part for part, _ in parts], truncate=True), dtype=np.float32)
+        parts = windows(_without_surrogates(text), _WINDOW_TOKENS, self._tokens)
+        unit = np.stack([_unit(self._model.vector(part)) for part, _ in parts])
         weights = np.asarray([tokens for _, tokens in parts], dtype=np.float32)
-        unit = np.stack([_unit(vector) for vector in vectors])
         return _unit(weights @ unit)
 
     def encode(self, texts: Sequence[str]) -> Matrix:
-        """See `Encoder.encode`."""
-        if not texts:
-            return np.zeros((0, self.dimensions), dtype=np.float32)
-        return np.stack([self._encode_one(text) for text in texts])
+        """See `Encoder.encode`. Raises `RuntimeError` after `close`."""
+        rows = np.zeros((len(texts), self.dimensions), dtype=np.float32)
+        left = iter(range(len(texts)))
+
+        def work() -> None:
+            for position in left:
+                rows[position] = self._encode_one(texts[position])
+
+        helpers = self._helping(work, min(self._model.at_once, len(texts)) - 1)
+        try:
+            try:
+                work()
+            finally:
+                for _ in left:  # after a failure: the rest is not worth while
+                    pass
+                # A helper still busy with another caller's texts is not waited for: nothing is left for it to do.
+                working = [helper for helper in helpers if not helper.cancel()]
+                wait(working)
+            for helper in working:
+                helper.result()
+        except PoolClosed:
+            raise RuntimeError(f"the encoder {self.name} is closed") from None
+        return rows
+
+    def _helping(self, work: Callable[[], None], number: int) -> list[Future[None]]:
+        try:
+            return [self._helpers.submit(work) for _ in range(number)]
+        except RuntimeError:  # the encoder is closed, or Python is ending
+            return []
 
     def close(self) -> None:
-        """Free the model."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._model.close()
+        """Free the model, once the texts at work are done."""
+        self._helpers.shutdown(wait=False, cancel_futures=True)
+        self._model.close()
 
 
 class SentenceTransformersEncoder:

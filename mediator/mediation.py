@@ -51,6 +51,12 @@ LONGEST_VIEW = 20_000
 LONGEST_COMMENT = 4_000
 """Characters of one comment of the mediator."""
 
+MOST_LIKED = 8
+"""Texts to stay close to: more of them would point everywhere."""
+
+MOST_AVOIDED = 500
+"""Dropped texts."""
+
 LARGEST_SEED = 2**31 - 1
 """What every writer's generator takes."""
 
@@ -72,9 +78,10 @@ class MediationOptions:
         seed: the same seed gives the same candidates where the writer is deterministic; 0..`LARGEST_SEED`.
         comments: the mediator's remarks, oldest first; empty ones are left out.
         earlier: candidates of earlier calls (a continued session), oldest first: the writer sees them, but the
-            selection is made from new ones only.
-        like: texts to stay close to without repeating them ("more like this").
-        avoid: texts that were dropped; the selection leaves out what nearly repeats one of them.
+            selection is made from new ones only, and leaves out what nearly repeats one of them.
+        like: texts to stay close to without repeating them ("more like this"), at most `MOST_LIKED`.
+        avoid: texts that were dropped, oldest first, at most `MOST_AVOIDED`; the selection leaves out what nearly
+            repeats one of them. Empty ones are left out of both.
     """
 
     strategy: StrategyChoice = "cot-feedback"
@@ -98,10 +105,24 @@ class MediationOptions:
             raise InputError(f"The seed is {self.seed}.", f"Choose 0 to {LARGEST_SEED}.")
         object.__setattr__(self, "comments", tuple(text.strip() for text in self.comments if text.strip()))
         object.__setattr__(self, "earlier", tuple(self.earlier))
+        self._check_examples("like", "texts to stay close to", MOST_LIKED)
+        self._check_examples("avoid", "dropped texts", MOST_AVOIDED)
         for number, comment in enumerate(self.comments, start=1):
             if len(comment) > LONGEST_COMMENT:
                 raise InputError(
                     f"Comment {number} has {len(comment):,} characters.", f"Shorten it to {LONGEST_COMMENT:,}."
+                )
+
+    def _check_examples(self, name: str, words: str, most: int) -> None:
+        """Tidy the texts of ``like`` or ``avoid``; the same text twice counts once."""
+        texts = tuple(dict.fromkeys(text.strip() for text in getattr(self, name) if text.strip()))
+        object.__setattr__(self, name, texts)
+        if len(texts) > most:
+            raise InputError(f"There are {len(texts)} {words}.", f"Give at most {most}.")
+        for number, text in enumerate(texts, start=1):
+            if len(text) > LONGEST_VIEW:
+                raise InputError(
+                    f"Number {number} of the {words} has {len(text):,} characters.", f"Shorten it to {LONGEST_VIEW:,}."
                 )
 
 
@@ -148,7 +169,7 @@ def propose(
     the next strategy from running.
 
     Raises:
-        InputError: a view is too long. Raised at the call, before the first event.
+        InputError: a view or the summary is too long. Raised at the call, before the first event.
         EvenhandError: the writer failed (`WriterError`), or its file did (`ModelFileError`), and there is not one
             finished candidate; otherwise `MediationDone.problem` says what happened. Raised while iterating.
 
@@ -164,7 +185,7 @@ def propose(
 
 
 def check_length(dispute: Dispute) -> None:
-    """Raise `InputError` when a view has more than `LONGEST_VIEW` characters: reading it would take minutes."""
+    """Raise `InputError` when a view or the summary has more than `LONGEST_VIEW` characters: it would take minutes."""
     for name, view in (("View A", dispute.view_a), ("View B", dispute.view_b)):
         length = len(view.as_text()) + sum(len(key) + len(value) for key, value in view.demographics.items())
         if length > LONGEST_VIEW:
@@ -172,6 +193,11 @@ def check_length(dispute: Dispute) -> None:
                 f"{name} has {length:,} characters.",
                 f"Shorten it to {LONGEST_VIEW:,}: what the person wants and why is enough.",
             )
+    if len(dispute.summary) > LONGEST_VIEW:
+        raise InputError(
+            f"The summary has {len(dispute.summary):,} characters.",
+            f"Shorten it to {LONGEST_VIEW:,}: a few sentences are enough.",
+        )
 
 
 def _mediate(
@@ -216,7 +242,8 @@ def _mediate(
 
     if failure is not None and not pool and not cancelled:
         raise failure
-    selection = select(pool, options.count)
+    known = (*options.avoid, *options.like, *(candidate.text for candidate in options.earlier))
+    selection = select(pool, options.count, known=known)
     counts = Counter(candidate.strategy for candidate in selection.candidates)
     timings = {
         "total": time.perf_counter() - started,

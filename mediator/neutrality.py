@@ -4,8 +4,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
 
 from mediator.schema import Candidate, Scores
+
+TiltKind = Literal["equal", "closer_a", "closer_b", "much_closer_a", "much_closer_b"]
+WarmthKind = Literal["far_both", "far_a", "far_b", "fairly", "close"]
 
 WARMTH_FLOOR = 0.5
 """Calibrated score, 0..1 (see `mediator.empathy`). A candidate whose lower score is below this hardly touches what one
@@ -39,24 +44,51 @@ def scores_of(candidate: Candidate) -> Scores:
     return candidate.scores
 
 
+def tilt_kind(scores: Scores) -> TiltKind:
+    """Say which side a text is closer to, as data for the page to put into words."""
+    if scores.gap <= ABOUT_EQUAL:
+        return "equal"
+    if scores.gap >= CLEARLY_CLOSER:
+        return "much_closer_a" if scores.tilt > 0 else "much_closer_b"
+    return "closer_a" if scores.tilt > 0 else "closer_b"
+
+
+def warmth_kind(scores: Scores, floor: float = WARMTH_FLOOR) -> WarmthKind:
+    """Say how close a text comes to both sides, as data. A side scored below ``floor`` (0..1) is far from the text."""
+    a_is_far, b_is_far = scores.score_a < floor, scores.score_b < floor
+    if a_is_far and b_is_far:
+        return "far_both"
+    if a_is_far:
+        return "far_a"
+    if b_is_far:
+        return "far_b"
+    return "close" if scores.warmth >= WARM else "fairly"
+
+
+_TILT_WORDS: dict[TiltKind, str] = {
+    "equal": "about equal",
+    "closer_a": "closer to A",
+    "closer_b": "closer to B",
+    "much_closer_a": "much closer to A",
+    "much_closer_b": "much closer to B",
+}
+_WARMTH_WORDS: dict[WarmthKind, str] = {
+    "far_both": "far from both",
+    "far_a": "far from A",
+    "far_b": "far from B",
+    "fairly": "fairly close to both",
+    "close": "close to both",
+}
+
+
 def tilt_words(scores: Scores) -> str:
     """Say which side a text is closer to: "about equal", "closer to A", "much closer to B"."""
-    if scores.gap <= ABOUT_EQUAL:
-        return "about equal"
-    side = "A" if scores.tilt > 0 else "B"
-    return f"much closer to {side}" if scores.gap >= CLEARLY_CLOSER else f"closer to {side}"
+    return _TILT_WORDS[tilt_kind(scores)]
 
 
 def warmth_words(scores: Scores, floor: float = WARMTH_FLOOR) -> str:
     """Say how close a text comes to both: "close to both", "fairly close to both", "far from A", "far from both"."""
-    a_is_far, b_is_far = scores.score_a < floor, scores.score_b < floor
-    if a_is_far and b_is_far:
-        return "far from both"
-    if a_is_far:
-        return "far from A"
-    if b_is_far:
-        return "far from B"
-    return "close to both" if scores.warmth >= WARM else "fairly close to both"
+    return _WARMTH_WORDS[warmth_kind(scores, floor)]
 
 
 def describe(scores: Scores) -> str:
@@ -93,18 +125,30 @@ def overlap(first: str, second: str) -> float:
     Symmetric; 1 for texts that differ only in case, punctuation and word order, and for two texts without words that
     are equal.
     """
-    a, b = Counter(tokens(first)), Counter(tokens(second))
-    union = (a | b).total()
-    if union == 0:
+    a, b = _words_of(first), _words_of(second)
+    both = a.total() + b.total()
+    if both == 0:
         return 1.0 if first.split() == second.split() else 0.0
-    return (a & b).total() / union
+    few, many = (a, b) if len(a) <= len(b) else (b, a)
+    common = sum(min(count, many[word]) for word, count in few.items() if word in many)
+    return common / (both - common)
+
+
+@lru_cache(maxsize=1000)
+def _words_of(text: str) -> Counter[str]:
+    return Counter(tokens(text))
+
+
+def repeats(text: str, known: Iterable[str], threshold: float = NEAR_DUPLICATE) -> bool:
+    """Whether a text says the same as one of the known ones in nearly the same words."""
+    return any(overlap(text, other) >= threshold for other in known)
 
 
 def without_near_duplicates(candidates: Iterable[Candidate], threshold: float = NEAR_DUPLICATE) -> list[Candidate]:
     """Keep the order and, of texts that say the same in nearly the same words, the first."""
     kept: list[Candidate] = []
     for candidate in candidates:
-        if all(overlap(candidate.text, other.text) < threshold for other in kept):
+        if not repeats(candidate.text, (other.text for other in kept), threshold):
             kept.append(candidate)
     return kept
 
@@ -139,7 +183,9 @@ class Selection:
     below_floor: int = 0
 
 
-def select(candidates: Iterable[Candidate], count: int, floor: float = WARMTH_FLOOR) -> Selection:
+def select(
+    candidates: Iterable[Candidate], count: int, floor: float = WARMTH_FLOOR, known: Sequence[str] = ()
+) -> Selection:
     """Choose the best ``count`` different proposals of a pool.
 
     The paper ("Generating Compromises Between Two Points of View") keeps the four candidates of its pool of sixteen
@@ -147,7 +193,11 @@ def select(candidates: Iterable[Candidate], count: int, floor: float = WARMTH_FL
     from both sides, so its gap is tiny too: the smallest gap alone prefers the irrelevant. So ours takes the smallest
     gaps among those whose lower score (the warmth) reaches ``floor``. When too few do, the warmest of the rest fill the
     places, last and counted in `Selection.below_floor`: several options with a warning help a mediator more than one.
-    Near-duplicates of a better candidate are left out before counting.
+    Near-duplicates of a better candidate are left out before counting. Those of a ``known`` text (dropped, or proposed
+    before) are left out too, unless fewer than ``count`` others remain.
     """
-    chosen = without_near_duplicates(best_first(candidates, floor))[:count]
+    different = without_near_duplicates(best_first(candidates, floor))
+    fresh = [candidate for candidate in different if not repeats(candidate.text, known)]
+    again = [candidate for candidate in different if candidate not in fresh]
+    chosen = best_first([*fresh[:count], *again[: max(0, count - len(fresh))]], floor)
     return Selection(tuple(chosen), sum(scores_of(candidate).warmth < floor for candidate in chosen))

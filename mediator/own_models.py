@@ -63,7 +63,10 @@ def writer_choices() -> list[WriterChoice]:
     choices += [
         WriterChoice(f"gguf:{entry.path()}", entry.title, None) for entry in downloadables() if entry.path().is_file()
     ]
-    own = load()
+    try:
+        own = load()
+    except OwnModelsError:  # where models are added, it is said; what else there is can be chosen all the same
+        own = OwnModels()
     choices += [WriterChoice(f"gguf:{path}", path.name, None) for path in own.files if path.is_file()]
     for spec in own.servers:
         choice = parse_model(spec)
@@ -89,7 +92,7 @@ def load() -> OwnModels:
     path = data_folder() / FILE_NAME
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return OwnModels()
     except OSError as error:
         raise OwnModelsError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error

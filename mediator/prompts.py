@@ -13,6 +13,9 @@ from mediator.writers.base import Brief, Message, Prompt
 MARKER = "COMPROMISES:"
 """The heading after which, in an answer that thinks first, the candidates come."""
 
+MOST_DROPPED_SHOWN = 12
+"""How many of the dropped proposals, the latest, a model is shown: more would crowd out what it is to write."""
+
 STRATEGIES_WITH_MARKER = frozenset({Strategy.COT, Strategy.COT_SELF_SCORE, Strategy.COT_FEEDBACK})
 
 # What chat templates use to mark turns: "<|im_start|>", "</s>", "<start_of_turn>", "[INST]", "<<SYS>>". A tokenizer
@@ -26,10 +29,10 @@ _CONTROL = re.compile(
 def build(brief: Brief, demographics: bool = True) -> Prompt:
     """Turn a brief into a conversation.
 
-    The system text and the first two messages (the views, a short acknowledgement) depend on the dispute only, so that
-    a prompt cache serves all strategies and rounds; ``Prompt.shared`` is 2. The last message has the earlier
-    candidates, oldest first, the mediator's comments and the strategy's task, in this order, so that rounds share what
-    they can.
+    The system text and the first two messages (the views, the summary, a short acknowledgement) depend on the dispute
+    only, so that a prompt cache serves all strategies and rounds; ``Prompt.shared`` is 2. The last message has the
+    earlier candidates, oldest first, what the mediator likes and has dropped, the comments and the strategy's task, in
+    this order, so that rounds share what they can.
 
     Args:
         brief: what is asked for.
@@ -61,11 +64,17 @@ def repair(prompt: Prompt, answer: str, count: int) -> Prompt:
 
 
 def views_text(dispute: Dispute, demographics: bool = True) -> str:
-    """Render both views by the template, each quoted with the code of this dispute."""
-    return Template(_text("views")).substitute(
+    """Render both views by the template, each quoted with the code of this dispute, and the summary where there is one.
+
+    The names of the sides are left out: they say nothing about what somebody wants, and are often real names.
+    """
+    views = Template(_text("views")).substitute(
         view_a=_quoted_view(dispute.view_a, dispute, demographics),
         view_b=_quoted_view(dispute.view_b, dispute, demographics),
     )
+    if not dispute.summary:
+        return views
+    return f"{views}\n\n{Template(_text('summary')).substitute(summary=quote(dispute.summary, fence_code(dispute)))}"
 
 
 def quote(text: str, code: str) -> str:
@@ -88,7 +97,7 @@ def fence_code(dispute: Dispute) -> str:
     Derived from the content, so that the same dispute always gives the same prompt and caches stay valid.
     """
     views = (dispute.view_a, dispute.view_b)
-    everything = "\0".join(view.model_dump_json() for view in views).casefold()
+    everything = "\0".join(view.model_dump_json(exclude={"label"}) for view in views).casefold()
     code = _code(everything)
     while code in everything:
         code = _code(code)
@@ -102,7 +111,7 @@ def closeness_words(scores: Scores) -> str:
 
 
 def _task(brief: Brief) -> str:
-    """Render the last message: earlier candidates, comments, and what to do."""
+    """Render the last message: earlier candidates, what is liked and dropped, comments, and what to do."""
     code = fence_code(brief.dispute)
     parts = []
     name = brief.strategy.value
@@ -112,6 +121,10 @@ def _task(brief: Brief) -> str:
         measured = brief.strategy is Strategy.COT_FEEDBACK
         heading = Template(_text("measured" if measured else "earlier"))
         parts.append(heading.substitute(earlier=_earlier(brief.earlier, code, measured)))
+    for name_of_part, texts in (("like", brief.like), ("avoid", brief.avoid[-MOST_DROPPED_SHOWN:])):
+        if texts:
+            quoted = "\n\n".join(quote(text, code) for text in texts)
+            parts.append(Template(_text(name_of_part)).substitute(proposals=quoted))
     if brief.comments:
         remarks = "\n\n".join(quote(comment, code) for comment in brief.comments)
         parts.append(Template(_text("comments")).substitute(comments=remarks))

@@ -99,7 +99,7 @@ class MediateTab:
         whole: dict[str, Any] = {"outputs": page.whole, **_STREAM}
         for component in (page.board, page.plane, page.consent):
             component.act(self.on_act, inputs={*page.form, page.pending_like}, **whole)
-        page.example.input(self.on_example, inputs={*page.form, page.example}, trigger_mode="once", **whole)
+        page.example.select(self.on_example, inputs={*page.form, page.example}, **whole)
         page.file.picked(self.on_file, inputs={*page.form}, **whole)
         page.save_file.click(self.on_save_file, inputs={*page.form}, outputs=[page.download, page.status], **_QUICK)
         audited = [page.audit, page.status, page.stop, page.run_audit, page.consent]
@@ -370,9 +370,11 @@ class MediateTab:
     async def on_example(self, values: dict[Any, Any], request: gr.Request) -> AsyncIterator[Updates]:
         """Show an example: in this session while it is empty, else in a new one."""
         dispute = self._examples.get(values[self.page.example])
-        if dispute is not None:
-            async for updates in self._guarded(self._show(dispute, values, request), language_of(request)):
-                yield updates
+        if dispute is None:
+            yield {self.page.attach: gr.skip()}
+            return
+        async for updates in self._guarded(self._show(dispute, values, request), language_of(request)):
+            yield updates
 
     async def on_file(self, values: dict[Any, Any], event: gr.EventData, request: gr.Request) -> AsyncIterator[Updates]:
         """Open a dispute file that the browser has read."""
@@ -445,6 +447,7 @@ class MediateTab:
     async def _guarded(self, updates: AsyncIterator[Updates], language: str) -> AsyncIterator[Updates]:
         """Pass updates on; every failure ends as a sentence on the page."""
         try:
+            yield {self.page.status: gr.skip()}  # Gradio empties all outputs of a generator that yields nothing
             async for update in updates:
                 yield update
         except EvenhandError as error:

@@ -82,9 +82,9 @@ class Workspace:
         """
         if not is_session_id(session_id):
             return self.create(form, title, private).id
-        if not self.version(session_id):
+        store = self._memory if private else self.store_of(session_id)  # a private session never needs the disk
+        if not store.version(session_id):
             return self.create(form, title, private, session_id).id
-        store = self.store_of(session_id)
         store.save_form(session_id, form)
         store.rename(session_id, title)
         return session_id

@@ -140,15 +140,21 @@ _PUBLIC_REVIEWS = (
 )
 
 
+def common_ground(plan: Plan) -> str:
+    """What a plan's text says that both sides want, as a noun phrase; "" where it names no such thing."""
+    first, second = plan.first, plan.second
+    if plan.shared or first is None or second is None or first.phrase != second.phrase:
+        return plan.shared
+    return first.phrase if _wanted(first, second) else ""
+
+
 def compose(plan: Plan) -> str:
     """Word a plan. The same plan always gives the same text."""
     clauses = [step.clause for step in plan.steps]
     number = plan.wording
     first, second = plan.first, plan.second
     if plan.shared or first is None or second is None or first.phrase == second.phrase:
-        common = plan.shared or (
-            first.phrase if first is not None and second is not None and _wanted(first, second) else ""
-        )
+        common = common_ground(plan)
         lines = [f"both sides want {common}"] if common else []
         lines.append(clauses[0])
         if len(clauses) > 1:

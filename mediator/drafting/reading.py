@@ -151,7 +151,7 @@ _HALF_PUBLIC = frozenset(
 )
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)  # the views of some thirty disputes at work: what people wrote is not kept for long
 def _read(text: str, place: str, reason: str, suggestion: str) -> Reading:
     weights, kinds = _themes_of(place, reason, suggestion)
     kind, noun = _place_of(place, f"{reason} {suggestion}")

@@ -27,11 +27,12 @@ from mediator.drafting.choosing import Draft, choose
 from mediator.drafting.composing import Plan, Step, compose, processes, sentences_of
 from mediator.drafting.constraints import understand
 from mediator.drafting.guidance import Guidance
-from mediator.drafting.lexicon import stems, themes
+from mediator.drafting.lexicon import stems
 from mediator.drafting.measures import Mechanism
-from mediator.drafting.reading import Concern, ConcernKind, read
+from mediator.drafting.reading import Concern, read
 from mediator.drafting.retrieval import ANSWERS, Choice, Retrieval
 from mediator.empathy import EmpathyModel
+from mediator.encoders import Matrix
 from mediator.neutrality import repeats
 from mediator.schema import Dispute, Scores, Strategy, View
 from mediator.side_letters import exchanged_letters
@@ -137,7 +138,7 @@ class _Search:
         return self._picked([self._near_to_liked(self._draft(plan)) for plan in plans])
 
     def _from_common_ground(self, sides: _Sides, bridges: list[int]) -> list[Draft]:
-        shared = self._shared_ground()
+        shared = self.retrieval.shared_ground()
         choices: list[Choice] = []
         for index in dict.fromkeys([*bridges, *sides[0][:6], *sides[1][:6]]):
             weaker = 0 if self.retrieval.relevance[0][index] < self.retrieval.relevance[1][index] else 1
@@ -151,36 +152,10 @@ class _Search:
         self.random.shuffle(plans)
         return self._picked([self._near_to_liked(self._draft(plan)) for plan in plans])
 
-    def _shared_ground(self) -> list[str]:
-        """Noun phrases for what both suggestions ask for."""
-        first, second = self.retrieval.readings
-        both = [
-            theme
-            for theme in first.themes
-            if theme in second.themes and min(first.themes[theme], second.themes[theme]) >= 0.06 and self._wished(theme)
-        ]
-        both.sort(key=lambda theme: (-min(first.themes[theme], second.themes[theme]), theme))
-        return [
-            phrase
-            for theme in both[:2]
-            for phrase in themes()[theme].wish
-            if self.constraints.allows(set(stems(phrase)))
-        ]
-
-    def _wished(self, theme: str) -> bool:
-        kinds = [
-            {concern.kind for concern in reading.concerns if concern.theme == theme and not concern.own}
-            for reading in self.retrieval.readings
-        ]
-        return all(kind == {ConcernKind.WISH} for kind in kinds)
-
     def _self_scored(self, sides: _Sides, bridges: list[int]) -> list[Draft]:
         drafts = [self._draft(plan) for plan in self._random_plans(sides, bridges, 16 * self.brief.count)]
         rated = [replace(draft, value=self._coverage(draft.text)) for draft in drafts]
-        best = sorted(rated, key=lambda draft: -draft.value)
-        most = 6 * self.brief.count  # nearness to what is liked takes an embedding of each text
-        near = [self._near_to_liked(draft) for draft in best[:most]] + best[most:]
-        return self._picked(sorted(near, key=lambda draft: -draft.value))
+        return self._picked(sorted(map(self._near_to_liked, rated), key=lambda draft: -draft.value))
 
     def _coverage(self, text: str) -> float:
         """The drafter's own estimate: the share of each view's main words in the text, smaller less difference."""
@@ -339,13 +314,17 @@ class _Search:
         lean = 0.12 * max(-1.0, min(1.0, self.constraints.lean))
         return min(first, second) - abs((second - first) - lean)
 
-    def _estimate(self, plan: Plan) -> float:
-        """What a plan's text will be worth, by the vectors of its parts: no text is encoded for it."""
+    def _mean(self, plan: Plan) -> Matrix:
+        """About where the text of a plan will lie, as a unit vector, by the vectors of its parts."""
         parts = [self.retrieval.vectors[self.retrieval.index[step.measure.name]] for step in plan.steps]
         named = [concern.phrase for concern in (plan.first, plan.second) if concern is not None]
         parts += [_CONCERN_SHARE * vector for vector in self.scorer.embed(named)]
-        mean = np.sum(parts, axis=0)
-        mean = mean / max(float(np.linalg.norm(mean)), 1e-6)
+        mean: Matrix = np.sum(parts, axis=0)
+        return mean / max(float(np.linalg.norm(mean)), 1e-6)
+
+    def _estimate(self, plan: Plan) -> float:
+        """What a plan's text will be worth, by the vectors of its parts: no text is encoded for it."""
+        mean = self._mean(plan)
         texts = [view.as_text() for view in self.views]
         first, second = (
             self.scorer.scale(text).position(float(mean @ vector))
@@ -371,7 +350,7 @@ class _Search:
             scores = self.scorer.score(self.dispute, [_substance(draft.text)])[0]
             self._scored[draft.text] = scores
             value = self._value(scores.score_a, scores.score_b) + _SUPPORT * self._answering(plan)
-            rated.append(self._near_to_liked(replace(draft, value=value)))
+            rated.append(replace(draft, value=value + self.guidance.closeness_of(draft.text)))
             if len(rated) >= most:
                 break
         return rated
@@ -380,8 +359,10 @@ class _Search:
         return len(text.split()) <= _WORDIEST and self.constraints.allows(set(stems(text)))
 
     def _near_to_liked(self, draft: Draft) -> Draft:
-        """The draft with its nearness to what the mediator likes in its value."""
-        return replace(draft, value=draft.value + self.guidance.closeness_of(draft.text))
+        """The draft with the nearness of its measures to what the mediator likes in its value: no text is encoded."""
+        if not self.brief.like or draft.plan is None:
+            return draft
+        return replace(draft, value=draft.value + self.guidance.closeness(self._mean(draft.plan)))
 
     def _picked(self, drafts: Sequence[Draft]) -> list[Draft]:
         return choose(drafts, self.brief.count, self.guidance.known, self._allowed)

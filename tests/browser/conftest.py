@@ -148,14 +148,22 @@ class SlowServer:
 HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=2</script>${window.hurt=3}{{value}}</p></article>'
 
 
+_PLAIN = (
+    "In {mark} both sides share the morning: one half stays quiet for those who read, the other is for children who "
+    "play, and after a trial of three months everybody looks at it again together.",
+    "A calm corner of {mark} is furnished with soft chairs and lamps, while homework, board games and talking move to "
+    "the large tables near the door, where two volunteers greet whoever comes in.",
+    "Every afternoon from three to five {mark} belongs to families; before and after, the rule is silence, and a sign "
+    "in plain words at the entrance tells visitors which hour it is.",
+    "The readers and the parents of {mark} choose two speakers each, who meet once a month, listen to complaints, and "
+    "settle small things such as noise, chairs and opening times among themselves.",
+)
+
+
 def _answer(model: str, prompt: str) -> tuple[list[str], float, bool]:
     """Return the pieces, the seconds between them, and whether the answer comes to an end."""
     mark = match.group() if (match := re.search(r"MARK\w+", prompt)) else "the hall"
-    plain = [
-        f"{number}. In {mark} both sides share the {time_of_day}: one half stays quiet for those who read, the other "
-        f"half is for children who play, and after a trial of {number + 2} months all look at it again together.\n"
-        for number, time_of_day in enumerate(("morning", "afternoon", "evening", "weekend"), 1)
-    ]
+    plain = [f"{number}. {text.format(mark=mark)}\n" for number, text in enumerate(_PLAIN, 1)]
     head = "The two suggestions share a wish for calm.\n\nCOMPROMISES:\n"
     if model == "html":
         return [head] + [f"{number}. Rule {number}: {HOSTILE} in {mark}.\n" for number in range(1, 5)], 0.0, True

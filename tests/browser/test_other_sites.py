@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.browser.conftest import CHROMIUM_FLAGS, HOSTILE
 from tests.browser.driving import choose_writer, open_page, propose, propose_and_wait, wait_until, write_views
-from tests.support.served import serving
+from tests.support.served import PASSWORD, password_file, serving
 from ui.strings import say
 
 pytestmark = pytest.mark.browser
@@ -182,14 +183,8 @@ def test_the_page_itself_breaks_no_rule_of_its_own(browser, app):
     assert complaints == []
 
 
-PASSWORD = "a good long password"
-
-
 def test_logging_in(browser, tmp_path):
-    file = tmp_path / "password.txt"
-    file.touch(mode=0o600)
-    file.write_text(PASSWORD)
-    with serving("--host", "0.0.0.0", "--password-file", str(file)) as served:
+    with serving("--host", "0.0.0.0", "--password-file", str(password_file(tmp_path))) as served:
         context = browser.new_context(locale="de-DE")
         page = context.new_page()
         asked: list[str] = []
@@ -224,8 +219,10 @@ def test_the_system_ends_the_app_and_what_is_being_written(browser, slow_server)
         before = len(slow_server.hung_up)
         propose(page)
         page.wait_for_selector("#eh-live .eh-card")
+        begun = time.monotonic()
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(timeout=20) == 0, served.log.read_text()
         assert wait_until(lambda: len(slow_server.hung_up) > before, 5)
+        assert time.monotonic() - begun < 10
         assert "Traceback" not in served.log.read_text()
         context.close()

@@ -100,7 +100,7 @@ def test_a_killed_app_loses_nothing_finished(browser, tmp_path, slow_server):
         app.process.kill()
         app.process.wait()
     with running_app(tmp_path, port=int(app.url.rpartition(":")[2])):
-        page = open_page(page, address)
+        page = open_page(context.new_page(), address)
         page.wait_for_selector("#eh-cards .eh-card")
         assert "ended in the midst" in page.text_content("#eh-cards")
         assert texts(page) == [finished]
@@ -110,7 +110,7 @@ def test_a_killed_app_loses_nothing_finished(browser, tmp_path, slow_server):
     context.close()
 
 
-def test_a_private_session_is_never_on_disk(page, app):
+def test_a_private_session_is_never_on_disk(page, app, browser):
     open_page(page, f"{app.url}/?new=private")
     secret = "Zaphod's wall keeps out the morning light"
     write_views(page, f"{secret}. Take it down.", VIEW_B)
@@ -127,9 +127,13 @@ def test_a_private_session_is_never_on_disk(page, app):
             content = path.read_bytes()
             assert secret.encode() not in content, path
             assert kept[:40].encode() not in content, path
-    page.click("#eh-tabs button:has-text('Sessions')")
-    page.wait_for_timeout(1000)
-    assert "Zaphod" not in page.text_content("#eh-tabs")
+    context = browser.new_context()
+    other = open_page(context.new_page(), app.url)
+    other.click("#eh-tabs [role=tab]:has-text('Sessions')")
+    other.wait_for_selector("#eh-session-search")
+    other.wait_for_timeout(1000)
+    assert "Zaphod" not in other.content(), "another window is told of it"
+    context.close()
 
 
 def test_a_session_that_is_gone_says_so(page, app):

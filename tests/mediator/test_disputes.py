@@ -8,23 +8,37 @@ import time
 from contextlib import suppress
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mediator.disputes import LARGEST_FILE, example, example_names, examples, parse_dispute, read_dispute
+from mediator.disputes import (
+    LARGEST_FILE,
+    dispute_as_yaml,
+    example,
+    example_names,
+    examples,
+    parse_dispute,
+    read_dispute,
+)
 from mediator.errors import DisputeFileError
 from mediator.schema import Dispute, View
 
 DISPUTE = Dispute(
     title="The hedge",
     category="welcome",
-    view_a=View(place="The lane.", reason="It is dark.", suggestion="Cut it.", demographics={"age": "41"}),
+    summary="Two neighbours and one hedge.",
+    view_a=View(
+        label="Nr. 4", place="The lane.", reason="It is dark.", suggestion="Cut it.", demographics={"age": "41"}
+    ),
     view_b=View(text="Birds nest in it: leave it."),
 )
 YAML = """\
 title: The hedge
 category: welcome
+summary: Two neighbours and one hedge.
 view_a:
+  label: Nr. 4
   place: The lane.
   reason: It is dark.
   suggestion: Cut it.
@@ -87,6 +101,49 @@ def test_what_propose_prints_can_be_read_again(dispute):
         assert parse_dispute(printed.encode("utf-8"), "f.json") == dispute
 
 
+awkward = st.one_of(
+    st.text(max_size=120),
+    st.text(alphabet=" \n\t#:-'\"|>&*!%@`{}[],?ab\x85\u2028\ufeff\x00\r~", max_size=60),
+    st.sampled_from(["yes", "null", "12", "2024-05-06", "<<", "=", "~", "a: b", "- a", "# c", "é" * 120, "a  b " * 40]),
+    st.sampled_from(["word " * 30, "line\n\n  indented\nmore " * 5, "a\n b" * 30, "a line end\n", "\n\nb"]),
+)
+said = awkward.filter(str.strip)
+any_view = st.one_of(
+    st.builds(View, label=awkward.map(lambda text: text[:60]), text=said),
+    st.builds(View, place=said, reason=awkward, suggestion=awkward),
+    st.builds(View, text=said, demographics=st.dictionaries(awkward, said, max_size=3)),
+)
+
+
+@given(st.builds(Dispute, title=awkward, category=st.just("safe"), summary=awkward, view_a=any_view, view_b=any_view))
+def test_a_saved_dispute_reads_back_exactly(dispute):
+    saved = dispute_as_yaml(dispute)
+    assert parse_dispute(saved.encode("utf-8"), "f.yaml") == dispute
+    assert yaml.safe_load(saved)["view_a"], "other programs read it as well"
+
+
+def test_a_saved_dispute_is_made_for_reading(tmp_path):
+    dispute = example("care-of-a-parent")
+    saved = dispute_as_yaml(dispute)
+    (tmp_path / "f.yaml").write_text(saved, encoding="utf-8")
+    assert read_dispute(tmp_path / "f.yaml") == dispute
+    assert saved.startswith("title: Two sisters and the care of their mother\ncategory: other\nview_a:\n  text: >-\n")
+    assert max(map(len, saved.splitlines())) <= 105
+    assert "label" not in saved
+    short = Dispute(view_a=View(text="a\nb", demographics={"age": "", "job": "nurse"}), view_b=View(text="grün"))
+    assert dispute_as_yaml(short).splitlines() == [
+        "category: other",
+        "view_a:",
+        "  text: |-",
+        "    a",
+        "    b",
+        "  demographics:",
+        "    job: nurse",
+        "view_b:",
+        "  text: grün",
+    ]
+
+
 @given(st.one_of(st.binary(max_size=300), st.text(alphabet="{}[]:,&*-#!|>'\"? \n\tview_atx1", max_size=120)))
 def test_any_content_is_read_or_explained(content):
     with suppress(DisputeFileError):
@@ -132,6 +189,13 @@ def test_any_content_is_read_or_explained(content):
             "category: nice\nview_a: {text: a}\nview_b: {text: b}",
             "f.yaml, line 1: category is 'nice'. Choose one of: safe,",
         ),
+        (
+            f"view_b: {{text: b}}\nview_a:\n  text: a\n  label: {'x' * 61}\n",
+            "f.yaml, line 4: view_a.label has 61 characters. Shorten it to 60.",
+        ),
+        ("view_a: {text: a}\nview_b: {text: b, label: 7}", "f.yaml, line 2: view_b.label is a number, not text."),
+        ("summary: [a]\nview_a: {text: a}\nview_b: {text: b}", "f.yaml, line 1: summary is a list, not text."),
+        ("sumary: a\nview_a: {text: a}\n", "f.yaml, line 1: the field 'sumary' is not known. Did you mean summary?"),
         ("view_a: {text: a}\nview_a: {text: b}\n", "f.yaml, line 2: the field 'view_a' is there a second time."),
         ("view_a:\n  text: a\n  text: b\n", "f.yaml, line 3: the field 'text' is there a second time."),
         (

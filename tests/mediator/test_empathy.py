@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mediator import empathy
 from mediator.disputes import examples
 from mediator.empathy import EmpathyModel, Scale, reference_proposals
 from mediator.encoders import BUNDLED, Encoder, Matrix
@@ -190,6 +191,29 @@ def test_each_text_is_encoded_once_a_run(encoder: Encoder) -> None:
     assert np.array_equal(rows[0], rows[1])
     model.embed(PROPOSALS)
     assert counting.texts == list(PROPOSALS)
+
+
+def test_only_the_vectors_of_the_last_texts_are_kept_and_no_text(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(empathy, "_REMEMBERED_TEXTS", 3)
+    monkeypatch.setattr(empathy, "_REMEMBERED_SCALES", 2)
+    counting = Counting(encoder)
+    model = EmpathyModel(counting)
+    model.embed(PROPOSALS)
+    model.embed(PROPOSALS[:1])  # used again: stays longest
+    model.embed(["One text more."])
+    before = len(counting.texts)
+    model.embed([PROPOSALS[0], PROPOSALS[2], "One text more."])
+    assert len(counting.texts) == before
+    model.embed(PROPOSALS[1:2])
+    assert len(counting.texts) == before + 1
+    for number in range(5):
+        model.scale(f"View {number}: the neighbour Ottilie shouts.")
+    assert (len(model._memory), len(model._scales)) == (3, 2)
+    rows = list(model._memory.values())
+    assert all(row.base is None for row in rows), "a row that is a part of another array keeps all of it"
+    assert "Ottilie" not in repr(vars(model))
 
 
 def test_a_model_is_loaded_by_name(scorer: EmpathyModel) -> None:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -178,6 +179,45 @@ def test_eight_threads_get_the_same_vectors(encoder: Encoder) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))
+
+
+def test_closing_under_eight_threads_ends_them_and_not_the_process() -> None:
+    own, ended = load_encoder("bundled"), []
+
+    def work(number: int) -> None:
+        try:
+            for turn in range(10_000):
+                own.encode([f"{sentence} {number} {turn}" for sentence in SENTENCES])
+        except RuntimeError as error:
+            ended.append(str(error))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    own.encode(SENTENCES)
+    own.close()
+    for thread in threads:
+        thread.join(20)
+    assert ended == ["the encoder bundled is closed"] * 8
+
+
+def test_a_short_text_does_not_wait_for_all_of_a_long_one(encoder: GGUFEncoder) -> None:
+    ended: list[str] = []
+
+    def work(text: str) -> None:
+        encoder.encode([text])
+        ended.append(text[:5])
+
+    long = "river " * 1_500
+    threads = [threading.Thread(target=work, args=(f"{number}{long}",)) for number in range(encoder._model.at_once + 1)]
+    for thread in threads:
+        thread.start()
+    while encoder._model._contexts._free or not encoder._model._contexts._waiting:
+        time.sleep(0.001)  # until all contexts have been taken, and somebody waits
+    work("short text")
+    assert ended == ["short"]
+    for thread in threads:
+        thread.join()
 
 
 def test_the_fingerprint_follows_the_content(tmp_path: Path, encoder: Encoder) -> None:

@@ -114,6 +114,16 @@ def test_a_prompt_too_long_is_sent_again_with_the_best_earlier_candidates() -> N
         write(ScriptedModel(PromptTooLong("too long")), Strategy.COT_FEEDBACK, count=4, earlier=earlier)
 
 
+def test_a_prompt_too_long_is_sent_again_with_the_last_of_the_dropped() -> None:
+    model = ScriptedModel(PromptTooLong("too long"), numbered(*GOOD))
+    dropped = tuple(f"Dropped number {number}." for number in range(9))
+    write(model, count=2, avoid=dropped)
+    assert "Dropped number 8." in model.prompts[1].messages[-1].content
+    assert "Dropped number 6." not in model.prompts[1].messages[-1].content
+    with pytest.raises(PromptTooLong):
+        write(ScriptedModel(PromptTooLong("too long")), count=2, avoid=dropped[:2])
+
+
 def test_errors_of_the_model_go_through() -> None:
     with pytest.raises(Overloaded):
         write(ScriptedModel(Overloaded("busy")))

@@ -170,6 +170,10 @@ def test_a_restart_takes_voided_candidates_out_of_the_pool() -> None:
         ({"seed": 2**31}, "seed is 2147483648"),
         ({"strategy": "best"}, "no strategy 'best'"),
         ({"comments": ("fine", "x" * 5000)}, "Comment 2 has 5,000 characters"),
+        ({"like": tuple(map(str, range(9)))}, "9 texts to stay close to. Give at most 8"),
+        ({"like": ("fine", "x" * 20_001)}, "Number 2 of the texts to stay close to has 20,001 characters"),
+        ({"avoid": tuple(map(str, range(501)))}, "501 dropped texts. Give at most 500"),
+        ({"avoid": ("x" * 20_001,)}, "Number 1 of the dropped texts has 20,001 characters"),
     ],
 )
 def test_options_out_of_range(options: dict[str, object], words: str) -> None:
@@ -181,6 +185,35 @@ def test_a_view_too_long_is_refused_at_once() -> None:
     dispute = Dispute(view_a=View(text="dog"), view_b=View(text="x" * 20_001))
     with pytest.raises(InputError, match="View B has 20,001 characters"):
         propose(dispute, ScriptedWriter(), TableScorer())
+
+
+def test_a_summary_too_long_is_refused_at_once() -> None:
+    with pytest.raises(InputError, match="The summary has 20,001 characters"):
+        propose(DOGS.model_copy(update={"summary": "x" * 20_001}), ScriptedWriter(), TableScorer())
+
+
+def test_what_was_dropped_liked_or_proposed_before_is_not_selected_again() -> None:
+    texts_of_a_model = ("dropped words here", "liked words there", "proposed words before", "new words", "fresh words")
+    options = MediationOptions(
+        strategy="single",
+        count=2,
+        like=("Liked words, there!",),
+        avoid=("dropped words here",),
+        earlier=(Candidate(text="Proposed words before.", strategy=Strategy.COT),),
+    )
+    table = dict.fromkeys(texts_of_a_model[:3], (0.9, 0.9))
+    writer = ScriptedWriter(whole(*texts_of_a_model))
+    _, end = mediate(writer, TableScorer(**table), options)
+    assert texts(end.candidates) == ["new words", "fresh words"], "though the others score higher"
+    assert len(end.pool) == 5
+    assert (writer.briefs[0].like, writer.briefs[0].avoid) == (options.like, options.avoid)
+    _, end = mediate(ScriptedWriter(whole("dropped words here", "new words")), TableScorer(**table), options)
+    assert set(texts(end.candidates)) == {"new words", "dropped words here"}, "better than too few"
+
+
+def test_options_leave_out_empty_and_repeated_examples() -> None:
+    options = MediationOptions(like=("a", " a ", ""), avoid=(" ", "b"))
+    assert (options.like, options.avoid) == (("a",), ("b",))
 
 
 def test_options_leave_out_empty_comments() -> None:

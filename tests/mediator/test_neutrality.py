@@ -11,10 +11,13 @@ from mediator.neutrality import (
     describe,
     overlap,
     pareto_front,
+    repeats,
     scores_of,
     select,
+    tilt_kind,
     tilt_words,
     tokens,
+    warmth_kind,
     without_near_duplicates,
 )
 from mediator.schema import Candidate, Scores, Strategy
@@ -48,6 +51,37 @@ pools = st.lists(st.tuples(unit, unit), max_size=12).map(
 )
 def test_words_for_the_bars(a: float, b: float, words: str) -> None:
     assert describe(scores(a, b)) == words
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "tilt", "warmth"),
+    [
+        (0.8, 0.79, "equal", "close"),
+        (0.62, 0.6, "equal", "fairly"),
+        (0.1, 0.12, "equal", "far_both"),
+        (0.75, 0.6, "closer_a", "fairly"),
+        (0.6, 0.76, "closer_b", "fairly"),
+        (0.9, 0.2, "much_closer_a", "far_b"),
+        (0.2, 0.9, "much_closer_b", "far_a"),
+    ],
+)
+def test_kinds_for_the_page(a: float, b: float, tilt: str, warmth: str) -> None:
+    assert (tilt_kind(scores(a, b)), warmth_kind(scores(a, b))) == (tilt, warmth)
+
+
+def test_what_is_known_is_chosen_last() -> None:
+    pool = [candidate("dogs run at nine", 0.9, 0.9), candidate("bins at the gate", 0.8, 0.7), candidate("x", 0.2, 0.2)]
+    known = ["Dogs run at NINE!"]
+    assert [one.text for one in select(pool, 2, known=known).candidates] == ["bins at the gate", "x"]
+    assert [one.text for one in select(pool, 3, known=known).candidates] == [
+        "dogs run at nine",
+        "bins at the gate",
+        "x",
+    ]
+    assert select(pool, 3, known=known).below_floor == 1
+    assert [one.text for one in select(pool, 1).candidates] == ["dogs run at nine"]
+    assert repeats("dogs run at nine", known)
+    assert not repeats("dogs run at ten past nine", known)
 
 
 @given(unit, unit)

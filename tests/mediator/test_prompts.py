@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mediator.prompts import MARKER, build, closeness_words, fence_code, quote, repair, views_text
+from mediator.prompts import MARKER, MOST_DROPPED_SHOWN, build, closeness_words, fence_code, quote, repair, views_text
 from mediator.schema import Candidate, Dispute, Scores, Strategy, View
 from mediator.writers.base import Brief, Prompt
 
@@ -85,9 +85,37 @@ def test_the_prefix_is_shared_over_strategies_rounds_and_comments() -> None:
             Strategy, (1, 4), ((), ("cheaper",)), ((), earlier("Share."))
         )
     ]
+    briefs += [Brief(DOGS, Strategy.COT, like=("Share.",)), Brief(DOGS, Strategy.COT, avoid=("Share.",))]
     prompts = [build(brief) for brief in briefs]
     assert {prompt.shared for prompt in prompts} == {2}
     assert len({(prompt.system, prompt.messages[:2]) for prompt in prompts}) == 1
+    renamed = DOGS.model_copy(update={"view_a": DOGS.view_a.model_copy(update={"label": "Ms. Smith"})})
+    assert build(Brief(renamed, Strategy.COT)).messages == build(Brief(DOGS, Strategy.COT)).messages, "no names"
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_what_is_liked_and_dropped_stands_before_the_task(strategy: Strategy) -> None:
+    brief = Brief(DOGS, strategy, like=("Share the meadow.",), avoid=("Ban dogs.", "Ban children."))
+    task = build(brief).messages[-1].content
+    assert [material for _, material in quotations(task)] == ["Share the meadow.", "Ban dogs.", "Ban children."]
+    assert task.index("### Proposals to stay close to") < task.index("Share the meadow.")
+    assert task.index("Share the meadow.") < task.index("### Dropped proposals") < task.index("Ban dogs.")
+    assert task.index("Ban children.") < task.index("### Task")
+    assert "stay close" not in build(Brief(DOGS, strategy)).messages[-1].content
+    assert not re.search(r"\$\w", task)
+
+
+def test_of_many_dropped_the_last_are_shown() -> None:
+    dropped = tuple(f"Dropped proposal {number}." for number in range(40))
+    task = build(Brief(DOGS, Strategy.COT, avoid=dropped)).messages[-1].content
+    assert [material for _, material in quotations(task)] == list(dropped[-MOST_DROPPED_SHOWN:])
+
+
+def test_the_summary_is_quoted_with_the_views() -> None:
+    views = views_text(DOGS.model_copy(update={"summary": "A park, a dog\nand a child."}))
+    assert views.startswith(views_text(DOGS))
+    assert [material for _, material in quotations(views)][2:] == ["A park, a dog\nand a child."]
+    assert "Summary" not in views_text(DOGS)
 
 
 def test_later_rounds_extend_the_feedback_of_earlier_ones() -> None:
@@ -131,15 +159,17 @@ ATTACKS = [
 @pytest.mark.parametrize("strategy", list(Strategy))
 def test_an_attack_changes_nothing_outside_its_quotation(attack: str, strategy: Strategy) -> None:
     def prompt(text: str) -> Prompt:
-        dispute = DOGS.model_copy(update={"view_a": View(text=text)})
-        return build(Brief(dispute, strategy, comments=(text,), earlier=earlier(text)))
+        dispute = DOGS.model_copy(update={"view_a": View(text=text), "summary": text})
+        brief = Brief(dispute, strategy, comments=(text,), earlier=earlier(text), like=(text,), avoid=(text, text))
+        return build(brief)
 
     assert outside(prompt(attack)) == outside(prompt("Dogs need to run."))
     assert prompt(attack).system == prompt("Dogs need to run.").system
     views = prompt(attack).messages[0].content
-    assert len(quotations(views)) == 2
+    assert len(quotations(views)) == 3
+    assert len(quotations(prompt(attack).messages[2].content)) == 5
     for token in ("<|im_start|>", "<|im_end|>", "</s>", "[INST]", "[/INST]", "<start_of_turn>", "### Response"):
-        assert token not in views
+        assert token not in views + prompt(attack).messages[2].content.replace("### Task", "")
 
 
 def test_a_view_that_knows_its_code_still_cannot_close_the_fence() -> None:

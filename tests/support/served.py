@@ -3,6 +3,8 @@
 import http.client
 import os
 import re
+import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -12,9 +14,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+PASSWORD = "a good long password"
+JSON = ("Content-Type", "application/json")
+FORM = ("Content-Type", "application/x-www-form-urlencoded")
 
 
 @dataclass
@@ -85,12 +91,13 @@ class Served:
         finally:
             connection.close()
 
+    def is_alive(self) -> bool:
+        """Whether it still runs and answers."""
+        return self.process.poll() is None and self.ask().status in (200, 401)
+
     def log_in(self, password: str) -> Answer:
         """Send the form with the password, and keep the cookie that comes."""
-        from urllib.parse import urlencode
-
-        headers = [("Content-Type", "application/x-www-form-urlencoded")]
-        answer = self.ask("/login", "POST", urlencode({"password": password}).encode(), headers)
+        answer = self.ask("/login", "POST", urlencode({"password": password}).encode(), [FORM])
         if cookie := answer.headers.get("set-cookie"):
             name, _, value = cookie.partition(";")[0].partition("=")
             self.cookies = {name: value}
@@ -139,3 +146,33 @@ def serving(
                 process.kill()
                 process.wait()
                 raise
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def password_file(folder: Path) -> Path:
+    """Write a file with the password that only its owner may read."""
+    path = folder / "password.txt"
+    path.touch(mode=0o600)
+    path.write_text(PASSWORD + "\n")
+    return path
+
+
+def raw(served: Served, *parts: bytes | float, seconds: float = 60) -> tuple[bytes, float]:
+    """Send bytes as they are, with pauses; return what comes back until the other side closes, and after how long."""
+    begun = time.monotonic()
+    received = b""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=seconds) as connection:
+        try:
+            for part in parts:
+                if isinstance(part, float):
+                    time.sleep(part)
+                else:
+                    connection.sendall(part)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        try:
+            while part := connection.recv(65536):
+                received += part
+        except (TimeoutError, ConnectionResetError):
+            pass
+    return received, time.monotonic() - begun

@@ -287,7 +287,7 @@ def _scores_exchange(dispute: Dispute, scorer: Scorer, texts: Sequence[str]) -> 
 
 
 def _standard_error(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two standard errors of half the difference of two means; 1, the most there is, where a run wrote one text only."""
+    """Two standard errors of half the difference of two means; 1, the most there is, where a run has one text."""
     if len(first) < 2 or len(second) < 2:
         return 1.0
     return math.sqrt(variance(first) / len(first) + variance(second) / len(second))

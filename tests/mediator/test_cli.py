@@ -198,7 +198,7 @@ def test_the_help_of_propose_names_every_strategy_model_and_option(capsys):
         (["score", "library-hours", "--text", "x" * 30_000], "Text 1 has 30,000 characters."),
         (["propose", "~nobody-of-this-name/x.yaml"], "There is no file ~nobody-of-this-name/x.yaml."),
         (["score", "library-hours", "--text", "good", "--text", " "], "Text 2 is empty: there is nothing to score."),
-        (["ui", "--host", "0.0.0.0"], "Evenhand cannot be served at '0.0.0.0'."),
+        (["ui", "--host", "0.0.0.0"], "Other computers can reach Evenhand at this address, so it needs a password."),
     ],
 )
 def test_bad_input_is_one_sentence_on_stderr_and_exit_2(arguments, sentence, capsys):

@@ -29,16 +29,17 @@ import tempfile
 import threading
 import time
 import urllib.request
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from page_client import LONGEST_WAIT, PageClient
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-LONGEST_WAIT = 600.0
+LONGEST_START = 120.0
 POLL = 0.05
 CHROMIUM_FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -73,6 +74,7 @@ class Seen:
     """What one session saw; times in seconds from pressing Propose.
 
     Attributes:
+        pressed: when it pressed, by `time.time`.
         card: the first card.
         done: the last word.
         waited: until it was no longer told a place in the queue; 0 when it never was.
@@ -80,8 +82,9 @@ class Seen:
         updates: changes of the bars per second, from the first to the last one.
     """
 
-    card: float
-    done: float
+    pressed: float
+    card: float = 0.0
+    done: float = 0.0
     waited: float = 0.0
     positions: list[int] = field(default_factory=list)
     updates: float = 0.0
@@ -154,7 +157,7 @@ def running_app(repository: Path) -> Iterator[App]:
                 [sys.executable, "-c", code], cwd=repository, env=environment, stdout=output, stderr=output
             )
         try:
-            end = time.monotonic() + 60
+            end = time.monotonic() + LONGEST_START
             while True:
                 try:
                     urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5).close()
@@ -166,20 +169,26 @@ def running_app(repository: Path) -> Iterator[App]:
             yield App(port, process.pid)
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 @contextmanager
-def polled(app: App) -> Iterator[list[float]]:
-    """While the block runs, ask the app for something trivial every 50 ms; afterwards the list has the seconds."""
+def polled(app: App) -> Iterator[list[tuple[float, float]]]:
+    """While the block runs, ask the app for something trivial every 50 ms.
+
+    Afterwards the list has when each question was put (by `time.time`) and how many seconds the answer took.
+    """
     command = [sys.executable, __file__, "--poll", str(app.port)]
-    latencies: list[float] = []
+    latencies: list[tuple[float, float]] = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield latencies
         finally:
             output, _ = process.communicate("stop\n")
-            latencies += json.loads(output)
+            latencies += [(moment, seconds) for moment, seconds in json.loads(output)]
 
 
 def poll(port: int) -> None:
@@ -189,11 +198,14 @@ def poll(port: int) -> None:
     latencies = []
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     while not stop.is_set():
-        started = time.perf_counter()
-        connection.request("GET", "/gradio_api/app_id")
-        connection.getresponse().read()
-        latencies.append(time.perf_counter() - started)
-        time.sleep(max(0.0, POLL - latencies[-1]))
+        moment, started = time.time(), time.perf_counter()
+        try:
+            connection.request("GET", "/gradio_api/app_id")
+            connection.getresponse().read()
+        except (OSError, http.client.HTTPException):  # a connection that the app gave up: the next one is new
+            connection.close()
+        latencies.append((moment, time.perf_counter() - started))
+        time.sleep(max(0.0, POLL - latencies[-1][1]))
     print(json.dumps(latencies))
 
 
@@ -243,6 +255,7 @@ def _seen_by(seen: dict[str, Any]) -> Seen:
     meters = seen["meters"]
     span = (meters[-1] - meters[0]) / 1000 if len(meters) > 1 else 0.0
     return Seen(
+        pressed / 1000,
         card=(seen["card"] - pressed) / 1000,
         done=(seen["done"] - pressed) / 1000,
         waited=(free - pressed) / 1000 if positions else 0.0,
@@ -262,69 +275,21 @@ def position(text: str) -> int:
 # -- programs --------------------------------------------------------------------------------------------------------
 
 
-class Client:
-    """One session of the page without a browser."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._hash = f"{random.getrandbits(64):x}"
-        with urllib.request.urlopen(f"{app.url}/config", timeout=60) as answer:
-            config = json.load(answer)
-        components = {component["id"]: component["props"] for component in config["components"]}
-        button = next(number for number, props in components.items() if props.get("elem_id") == "eh-propose")
-        self._function = next(
-            entry for entry in config["dependencies"] if [button, "click"] in map(list, entry["targets"])
-        )
-        self._inputs = [components[number] for number in self._function["inputs"]]
-        self._pulse = http.client.HTTPConnection("127.0.0.1", app.port, timeout=LONGEST_WAIT)
-        self._pulse.request("GET", f"/gradio_api/heartbeat/{self._hash}")
-
-    def propose(self, view_a: str, view_b: str) -> Seen:
-        """Propose once."""
-        data = [self._value(props, view_a, view_b) for props in self._inputs]
-        started = time.perf_counter()
-        self._join(data)
-        seen = Seen(0.0, 0.0)
-        for message in self._messages():
-            now = time.perf_counter() - started
-            text = json.dumps(message, ensure_ascii=False)
-            if not seen.card and "eh-card" in text:
-                seen.card = now
-            if place := position(text):
-                seen.positions.append(place)
-                seen.waited = now
-            if "Done in" in text:
-                seen.done = now
-            if message["msg"] == "process_completed":
-                break
-        if not seen.done:
-            raise SystemExit(f"a client was answered: {text[:500]}")
-        return seen
-
-    def close(self) -> None:
-        """Leave, as a closed window does."""
-        self._pulse.close()
-
-    @staticmethod
-    def _value(props: dict[str, Any], view_a: str, view_b: str) -> Any:
-        empty = "" if props.get("name") == "textbox" else None  # as a browser sends it
-        typed = {"eh-text-a": view_a, "eh-text-b": view_b, "eh-session-id": uuid.uuid4().hex}
-        value = props.get("value")
-        return typed.get(props.get("elem_id", ""), empty if value is None else value)
-
-    def _join(self, data: list[Any]) -> None:
-        body = {"data": data, "fn_index": self._function["id"], "session_hash": self._hash, "event_data": None}
-        request = urllib.request.Request(
-            f"{self._app.url}/gradio_api/queue/join", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        urllib.request.urlopen(request, timeout=60).close()
-
-    def _messages(self) -> Iterator[dict[str, Any]]:
-        url = f"{self._app.url}/gradio_api/queue/data?session_hash={self._hash}"
-        with urllib.request.urlopen(url, timeout=LONGEST_WAIT) as stream:
-            for line in stream:
-                if line.startswith(b"data:"):
-                    yield json.loads(line[5:])
+def propose(client: PageClient, view_a: str, view_b: str) -> Seen:
+    """Propose once over HTTP."""
+    started, seen, text = time.perf_counter(), Seen(time.time()), ""
+    for text in client.propose(view_a, view_b):
+        now = time.perf_counter() - started
+        if not seen.card and "eh-card" in text:
+            seen.card = now
+        if place := position(text):
+            seen.positions.append(place)
+            seen.waited = now
+        if not seen.done and "Done in" in text:
+            seen.done = now
+    if not seen.done:
+        raise SystemExit(f"a client was answered: {text[:1000]}")
+    return seen
 
 
 def with_clients(app: App, views: list[tuple[str, str]]) -> list[Seen]:
@@ -332,9 +297,9 @@ def with_clients(app: App, views: list[tuple[str, str]]) -> list[Seen]:
     start, results = threading.Barrier(len(views)), []
 
     def work(view_a: str, view_b: str) -> None:
-        with closing(Client(app)) as client:
+        with closing(PageClient(app.port)) as client:
             start.wait()
-            results.append(client.propose(view_a, view_b))
+            results.append(propose(client, view_a, view_b))
 
     threads = [threading.Thread(target=work, args=pair) for pair in views]
     for thread in threads:
@@ -359,6 +324,8 @@ def at_once(
     memory, cpu = app.memory(), app.cpu()
     with polled(app) as latencies:
         seen = run(app, views[2:])
+    pressed = min(one.pressed for one in seen)
+    opening = [latency for latency in latencies if latency[0] < pressed]
     cards, dones = [one.card for one in seen], [one.done for one in seen]
     waits = [one.waited for one in seen if one.positions]
     # Whoever was not told a place must have been served from the start.
@@ -379,7 +346,8 @@ def at_once(
         "card_worst_of_those_told_nothing": max(unaware, default=0.0),
         "bar_updates_a_second_alone": alone.updates,
         "bar_updates_a_second_median": statistics.median(one.updates for one in seen),
-        **_latency(latencies),
+        **_latency(latencies[len(opening) :]),
+        "event_loop_worst_ms_as_pages_open": max((1000 * seconds for _, seconds in opening), default=0.0),
         "memory_before_mb": memory,
         "memory_after_mb": app.memory(),
         "cpu_seconds_of_the_app": app.cpu() - cpu,
@@ -392,9 +360,9 @@ def in_a_row(app: App, number: int) -> dict[str, Any]:
 
     memory: list[float] = []
     started = time.perf_counter()
-    with polled(app) as latencies, closing(Client(app)) as client:
+    with polled(app) as latencies, closing(PageClient(app.port)) as client:
         for view_a, view_b in disputes(number):
-            client.propose(view_a, view_b)
+            propose(client, view_a, view_b)
             memory.append(app.memory())
     half, settled = len(memory) // 2, min(20, len(memory) // 4)
 
@@ -414,8 +382,8 @@ def in_a_row(app: App, number: int) -> dict[str, Any]:
     }
 
 
-def _latency(latencies: list[float]) -> dict[str, float]:
-    ordered = sorted(1000 * seconds for seconds in latencies)
+def _latency(latencies: list[tuple[float, float]]) -> dict[str, float]:
+    ordered = sorted(1000 * seconds for _, seconds in latencies)
     return {
         "event_loop_median_ms": statistics.median(ordered),
         "event_loop_p99_ms": ordered[int(0.99 * (len(ordered) - 1))],

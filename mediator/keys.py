@@ -187,12 +187,6 @@ def without_keys(text: str) -> str:
     return text
 
 
-def keyring_name() -> str | None:
-    """The name of the system's keyring, or None where there is no real one."""
-    backend = _keyring()
-    return None if backend is None else str(getattr(backend, "name", type(backend).__name__))
-
-
 def _place_of(where: str) -> str:
     place = claude_origin() if where in ("anthropic", ANTHROPIC) else origin(where)
     if place is None:

@@ -78,7 +78,7 @@ def _file_handler() -> logging.Handler | None:
     except OSError:
         return None
     handler.setLevel(logging.INFO)
-    handler.setFormatter(_FileFormatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
     return handler
 
 
@@ -94,19 +94,12 @@ class _PrivateFileHandler(logging.handlers.RotatingFileHandler):
 
 
 class _Formatter(logging.Formatter):
-    """Strikes keys out of what is logged."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return without_keys(super().format(record))
-
-
-class _FileFormatter(_Formatter):
-    """Writes an exception that was logged with its traceback in the same guarded way as `describe_error`."""
+    """Strikes keys out of what is logged, and writes an exception in the guarded way of `describe_error`."""
 
     def format(self, record: logging.LogRecord) -> str:
         if record.exc_info and record.exc_info[1] is not None:
             copied = logging.makeLogRecord(record.__dict__)
             copied.msg = f"{record.getMessage()}\n{describe_error(record.exc_info[1])}"
             copied.args = copied.exc_info = copied.exc_text = None
-            return super().format(copied)
-        return super().format(record)
+            record = copied
+        return without_keys(super().format(record))

@@ -1,6 +1,5 @@
 """The one entry point of the main job: a dispute in, events out, the best candidates of the pool at the end."""
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
@@ -42,8 +41,6 @@ __all__ = [
     "RoundStarted",
     "propose",
 ]
-
-_log = logging.getLogger(__name__)
 
 LONGEST_VIEW = 20_000
 """Characters of one view, demographics included."""

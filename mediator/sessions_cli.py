@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mediator.store import Store
     from mediator.terminal import Picture
 
-_LARGEST_IMPORT = 50_000_000  # bytes; a session of a hundred rounds has about one million
 _SHOWN_ID = 8  # characters; of 2,000 sessions hardly two begin alike
 _FORMATS = ("markdown", "html", "json")
 _ENDINGS = {".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html", ".json": "json"}
@@ -49,7 +48,10 @@ def add_sessions(commands: Any) -> None:
 
 def _add_list(actions: Any) -> None:
     parser = _action(
-        actions, "list", "list the sessions, the one changed last first", "evenhand sessions list --search"
+        actions,
+        "list",
+        "list the sessions, the one changed last first",
+        'evenhand sessions list --search "quiet library"',
     )
     parser.add_argument(
         "--search", metavar="WORDS", default="", help="only sessions in which every one of these words occurs"
@@ -299,19 +301,21 @@ def _redaction(given: str) -> tuple[str, str]:
 
 
 def _read(named: str, name: str) -> str:
+    from mediator.report import LARGEST_FILE
+
     try:
         if named == "-":
-            content = sys.stdin.buffer.read(_LARGEST_IMPORT + 1)
+            content = sys.stdin.buffer.read(LARGEST_FILE + 1)
         else:
             with user_path(named).open("rb") as file:
-                content = file.read(_LARGEST_IMPORT + 1)
+                content = file.read(LARGEST_FILE + 1)
     except FileNotFoundError as error:
         raise InputError(f"There is no file {name}.", "Name a session that was exported as JSON.") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name cannot be one of a file"
         raise InputError(f"{name!r} cannot be read ({reason}).", "Name a session that was exported as JSON.") from error
-    if len(content) > _LARGEST_IMPORT:
-        raise InputError(f"{name} has more than {_LARGEST_IMPORT / 1e6:.0f} MB.", "It is no exported session.")
+    if len(content) > LARGEST_FILE:
+        raise InputError(f"{name} has more than {LARGEST_FILE / 1e6:.0f} MB.", "It is no exported session.")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

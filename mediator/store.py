@@ -194,8 +194,15 @@ class Store:
             touch(connection, session_id)
 
     def rename(self, session_id: str, title: str) -> None:
-        """Give a session another title, of at most `LONGEST_TITLE` characters; empty for none."""
+        """Give a session another title, of at most `LONGEST_TITLE` characters; empty for none.
+
+        Called with every saving of the page: without a change nobody else's writing is waited for.
+        """
         title = _title(title)
+        with self._connections.reading() as connection:
+            row = first_row(connection, "SELECT title FROM session WHERE id = ?", whole(session_id))
+            if row is not None and row["title"] == title:
+                return
         with self._connections.writing() as connection:
             session = self._session(connection, session_id)
             if session.title == title:

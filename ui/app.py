@@ -31,10 +31,11 @@ _NAME_THE_GROUPS = """() => {
 }"""
 
 
-def build(engine: "Engine | None" = None, workspace: "Workspace | None" = None) -> "gradio.Blocks":
-    """Compose the page. ``engine`` holds the scorer and the writers; None for a new one. Loads no model.
+def build(workspace: "Workspace | None" = None) -> "gradio.Blocks":
+    """Compose the page. Loads no model.
 
-    ``workspace`` holds the sessions; None for those in the platform's data folder.
+    ``workspace`` holds the sessions, the scorer and the writers; None for the sessions in the platform's data folder.
+    Whoever gives it closes it.
     """
     load_gradio()
     import gradio as gr
@@ -46,7 +47,7 @@ def build(engine: "Engine | None" = None, workspace: "Workspace | None" = None) 
     from ui.strings import language_of, translator
     from ui.workspace import Workspace
 
-    workspace = workspace or Workspace(engine or Engine())
+    workspace = workspace or Workspace(Engine())
     t, icon = translator(), asset("icon.svg").read_text(encoding="utf-8")
     with gr.Blocks(title="Evenhand", analytics_enabled=False, fill_width=False) as page:
         head = gr.HTML(masthead(icon), elem_id="eh-masthead", apply_default_css=False, js_on_load=None)
@@ -70,7 +71,6 @@ def build(engine: "Engine | None" = None, workspace: "Workspace | None" = None) 
             api_visibility="private",
         )
         page.unload(mediate.on_leave)
-    page.evenhand_close = workspace.close  # what serves the page frees it at the end
     return page
 
 
@@ -113,9 +113,12 @@ def launch(
     with ExitStack() as closing:
         # In order: first nobody is served any more, then what is being written ends, then the models are freed.
         def make_page() -> "gradio.Blocks":
-            page = build(engine)
-            closing.callback(getattr(page, "evenhand_close", lambda: None))
-            return page
+            from ui.engine import Engine
+            from ui.workspace import Workspace
+
+            workspace = Workspace(engine or Engine())
+            closing.callback(workspace.close)
+            return build(workspace)
 
         with stopped_by_signals() if wait or window else nullcontext(threading.Event()) as stopped:
             server = Server(make_page, access, _NAME_THE_GROUPS)

@@ -23,7 +23,9 @@ SECONDS_BETWEEN_UPDATES = 0.25
 class _Audit:
     """One audit on its way."""
 
+    window: str
     cancellation: Cancellation = field(default_factory=Cancellation)
+    begun: bool = False
     finished: int = 0
     position: int = 0
     result: SwapAudit | None = None
@@ -43,17 +45,27 @@ class Auditing:
         if (running := self._running.get(session_id)) is not None:
             running.cancellation.cancel()
 
+    def runs_in(self, session_id: str) -> bool:
+        """Whether an audit of this session runs."""
+        return session_id in self._running
+
+    def leave(self, window: str) -> None:
+        """A window was closed: what it began is for nobody any more."""
+        for running in list(self._running.values()):
+            if running.window == window:
+                running.cancellation.cancel()
+
     async def run(
-        self, session_id: str, dispute: Dispute, form: Form, names: Names, language: str
+        self, session_id: str, window: str, dispute: Dispute, form: Form, names: Names, language: str
     ) -> AsyncIterator[tuple[str, str, bool]]:
-        """Run the audit; yields what to show (HTML), the line of status, and whether it still runs.
+        """Run the audit for a window; yields what to show (HTML), the line of status, and whether it still runs.
 
         Raises:
             EvenhandError: an option is out of range, or the writer failed.
         """
         options = options_of(form)
         self.stop(session_id)
-        running = self._running[session_id] = _Audit()
+        running = self._running[session_id] = _Audit(window)
 
         def waiting(position: int) -> None:
             running.position = position
@@ -61,7 +73,7 @@ class Auditing:
         def work() -> None:
             try:
                 with self._engine.writer(form.model, running.cancellation, waiting) as writer:
-                    running.position = 0
+                    running.begun, running.position = True, 0
                     for event in audit(dispute, writer, self._engine.scorer(), options, running.cancellation):
                         if isinstance(event, SwapAudit):
                             running.result = event
@@ -78,23 +90,30 @@ class Auditing:
         try:
             said = None
             while not running.ended.is_set():
+                if running.cancellation.cancelled and not running.begun:
+                    break  # loading a writer cannot be broken off: it is left behind
                 line = self._line(running, language)
                 if line != said:
                     said = line
                     yield "", line, True
                 await asyncio.sleep(SECONDS_BETWEEN_UPDATES)
+            stopped = running.cancellation.cancelled
         finally:
             running.cancellation.cancel()
             if self._running.get(session_id) is running:
                 del self._running[session_id]
-        if running.error is not None:
+        if running.error is not None and not stopped:
             raise running.error
-        if running.result is None or running.result.verdict is None:
-            yield "", say(language, "mediate.audit_stopped"), False
+        result = running.result
+        if result is None or result.verdict is None:
+            problem = None if result is None or stopped else result.original.problem or result.swapped.problem
+            yield "", problem or say(language, "mediate.audit_stopped"), False
         else:
-            yield audit_view(running.result, names, language), say(language, "mediate.audit_done"), False
+            yield audit_view(result, names, language), say(language, "mediate.audit_done"), False
 
     def _line(self, running: _Audit, language: str) -> str:
+        if running.cancellation.cancelled:
+            return say(language, "mediate.stopping")
         if running.position:
             return say(language, "mediate.in_queue", count=running.position)
         return say(language, "mediate.audit_running", count=running.finished)

@@ -107,7 +107,8 @@ def kept_strip(proposals: Sequence[Proposal], names: Names, language: str, *, ro
     kept = [proposal for proposal in proposals if proposal.mark == "kept"]
     if not kept:
         return ""
-    items = "".join(_kept(proposal, rounds, names, language) for proposal in kept)
+    titles = titles_of(rounds, language)
+    items = "".join(_kept(proposal, *titles.get(proposal.id, (0, "")), names, language) for proposal in kept)
     heading = escape(say(language, "cards.kept_heading", count=len(kept)))
     return (
         f'<nav class="eh-kept" aria-labelledby="eh-kept-title"><h2 id="eh-kept-title">{heading}</h2>'
@@ -117,12 +118,17 @@ def kept_strip(proposals: Sequence[Proposal], names: Names, language: str, *, ro
 
 def title_of(proposal_id: str, rounds: Sequence[Round], language: str) -> tuple[int, str]:
     """Return a proposal's round and full name, e.g. ``(2, "Round 2, option 1")``; ``(0, "")`` when it is unknown."""
-    for entry in rounds:
-        for key, group in (("cards.option_of_round", entry.selected), ("cards.other_of_round", entry.rest)):
-            for number, proposal in enumerate(group, 1):
-                if proposal.id == proposal_id:
-                    return entry.number, say(language, key, round=entry.number, number=number)
-    return 0, ""
+    return titles_of(rounds, language).get(proposal_id, (0, ""))
+
+
+def titles_of(rounds: Sequence[Round], language: str) -> dict[str, tuple[int, str]]:
+    """Return the round and the full name of every proposal, by its id."""
+    return {
+        proposal.id: (entry.number, say(language, key, round=entry.number, number=number))
+        for entry in rounds
+        for key, group in (("cards.option_of_round", entry.selected), ("cards.other_of_round", entry.rest))
+        for number, proposal in enumerate(group, 1)
+    }
 
 
 def sentence_view(influences: Sequence[SentenceInfluence], names: Names, language: str) -> str:
@@ -216,8 +222,7 @@ def _button(action: str, proposal: Proposal, text: str, title: str, *, focus: st
     return f'<button type="button" class="eh-button"{shown}>{escape(text)}</button>'
 
 
-def _kept(proposal: Proposal, rounds: Sequence[Round], names: Names, language: str) -> str:
-    number, title = title_of(proposal.id, rounds, language)
+def _kept(proposal: Proposal, number: int, title: str, names: Names, language: str) -> str:
     scores = proposal.current.scores
     words = "" if scores is None else describe_scores(scores, names, language)
     shown = attributes(

@@ -2,7 +2,7 @@
 
 from mediator.errors import InputError
 from mediator.session import Form, Proposal, Round, Session
-from ui.cards import kept_strip, live_cards, proposal_cards, title_of
+from ui.cards import kept_strip, live_cards, proposal_cards, titles_of
 from ui.components import Names, bars_explained, folded, names_of, note, placeholder
 from ui.forms import dispute_of
 from ui.plane import PlanePoint, plane
@@ -69,11 +69,12 @@ def picture(session: Session | None, language: str) -> str:
     """The plane with every candidate of every round; nothing as long as there is none."""
     if session is None:
         return ""
+    titles = titles_of(session.rounds, language)
     points = [
         PlanePoint(
             proposal.id,
             entry.number,
-            title_of(proposal.id, session.rounds, language)[1],
+            titles[proposal.id][1],
             proposal.current.text,
             proposal.current.scores,
             proposal.rank is not None,

@@ -11,6 +11,7 @@ from mediator.own_models import writer_choices
 from mediator.schema import LONGEST_LABEL, Strategy
 from mediator.session import Form, SideForm
 from mediator.settings import default_model
+from ui.shared_form import differences
 from ui.strings import translator
 
 STRATEGIES = (*(str(strategy) for strategy in (Strategy.COT_FEEDBACK, Strategy.SINGLE, Strategy.COT)),
@@ -41,8 +42,8 @@ class SideFields:
     def read(self, values: Mapping[Any, Any]) -> SideForm:
         """Return what is typed on this side."""
         form: Literal["text", "parts"] = "parts" if values[self.form] == "parts" else "text"
-        typed = {name: _text(values[getattr(self, name)]) for name in ("text", "place", "reason", "suggestion")}
-        label = " ".join(_text(values[self.label]).split())[:LONGEST_LABEL]
+        typed = {name: text_of(values[getattr(self, name)]) for name in ("text", "place", "reason", "suggestion")}
+        label = " ".join(text_of(values[self.label]).split())[:LONGEST_LABEL]
         return SideForm(label=label, form=form, demographics=values[self.demographics] or {}, **typed)
 
     def write(self, side: SideForm) -> dict[Any, Any]:
@@ -95,14 +96,23 @@ class Fields:
         return Form(
             side_a=self.side_a.read(values),
             side_b=self.side_b.read(values),
-            summary=_text(values[self.summary]),
-            comment=_text(values[self.comment]),
-            model=_text(values[self.model]).strip() or default_model(),
+            summary=text_of(values[self.summary]),
+            comment=text_of(values[self.comment]),
+            model=text_of(values[self.model]).strip() or default_model(),
             strategy=values[self.strategy] if values[self.strategy] in STRATEGIES else "cot-feedback",
             count=_number(values[self.count], 4, 1, MOST_CANDIDATES),
             rounds=_number(values[self.rounds], 3, 1, MOST_ROUNDS),
             seed=_number(values[self.seed], 0, 0, LARGEST_SEED),
         )
+
+    def write_differences(self, form: Form, shown: Form) -> dict[Any, Any]:
+        """Return the updates that show a form where another one is shown: the fields that are alike are left alone."""
+        written, updates = self.write(form), dict[Any, Any]()
+        for side, name in differences(form, shown):
+            fields: Any = getattr(self, side) if side else self
+            chosen = [getattr(fields, name), *((fields.free, fields.parts) if name == "form" else ())]
+            updates |= {component: written[component] for component in chosen}
+        return updates
 
     def write(self, form: Form) -> dict[Any, Any]:
         """Return the updates that show a form."""
@@ -258,7 +268,7 @@ def _part(name: str, low: str, lines: int, most: int) -> Any:
     )
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """Return a field's text, with what cannot be written as UTF-8 replaced."""
     return str(value or "").encode("utf-8", "replace").decode("utf-8")
 

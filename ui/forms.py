@@ -1,7 +1,7 @@
 """The fields of the Mediate page as a form, and the dispute and the options that a form stands for."""
 
 from mediator.errors import InputError
-from mediator.mediation import MediationOptions
+from mediator.mediation import LONGEST_COMMENT, LONGEST_VIEW, MOST_AVOIDED, MediationOptions
 from mediator.schema import Dispute, View
 from mediator.session import Form, Round, SideForm
 from ui.strings import say
@@ -25,7 +25,7 @@ def dispute_of(form: Form, language: str, title: str = "") -> Dispute:
 
 def view_text(side: SideForm) -> str:
     """Return what is typed in the form that is shown, as running text; may be empty."""
-    return side.text if side.form == "text" else " ".join(getattr(side, name) for name in PART_NAMES)
+    return side.text if side.form == "text" else " ".join(filter(None, (getattr(side, name) for name in PART_NAMES)))
 
 
 def form_of(dispute: Dispute, like: Form) -> Form:
@@ -57,8 +57,9 @@ def options_of(form: Form, before: tuple[Round, ...] = (), like: str | None = No
     """Return what to ask for in the round that follows ``before`` (oldest first).
 
     The comments of those rounds still hold; their selected and kept proposals go to the writer, in the wording they
-    have now; those that were dropped are not to come again. Scores of other views than the present ones are left out:
-    the strategy measures anew.
+    have now; those that were dropped are not to come again, the last `MOST_AVOIDED` of them. Scores of other views than
+    the present ones are left out: the strategy measures anew. What earlier rounds left that is longer than a writer
+    takes is cut: nobody could shorten it now.
 
     Raises:
         InputError: a value is out of range.
@@ -79,10 +80,10 @@ def options_of(form: Form, before: tuple[Round, ...] = (), like: str | None = No
         count=form.count,
         rounds=form.rounds,
         seed=form.seed,
-        comments=(*(entry.comment for entry in before), form.comment),
+        comments=(*(entry.comment[:LONGEST_COMMENT] for entry in before), form.comment),
         earlier=tuple(earlier),
         like=tuple(liked),
-        avoid=tuple(avoid),
+        avoid=tuple(dict.fromkeys(text[:LONGEST_VIEW] for text in reversed(avoid)))[:MOST_AVOIDED][::-1],
     )
 
 

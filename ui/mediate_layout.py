@@ -135,6 +135,11 @@ class MediateLayout:
         return [self.board, self.plane, self.shown]
 
     @property
+    def typed_elsewhere(self) -> list[Any]:
+        """What changes when another window has typed."""
+        return [*self.fields.outputs, self.title, self.where, self.safety, *self.counts]
+
+    @property
     def streamed(self) -> list[Any]:
         """What changes while a writer writes."""
         return [*self.drawn, self.live, self.status, self.where, self.propose, self.stop, self.consent,

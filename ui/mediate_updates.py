@@ -10,7 +10,7 @@ from mediator.errors import EvenhandError
 from mediator.models import parse_model
 from mediator.safety import concerns
 from mediator.schema import Dispute
-from mediator.session import Form, Session
+from mediator.session import Form, Round, Session
 from mediator.settings import default_model
 from ui import drawing
 from ui.board import outcome
@@ -51,18 +51,18 @@ def opened(page: MediateLayout, session: Session | None, private: bool, language
         updates[page.title] = session.title
     entry = drawing.shown_round(session, 0)
     known = entry is not None and entry.state != "running"
-    updates[page.status] = status(outcome(entry, language) if known and entry else say(language, "mediate.ready"))
+    updates[page.status] = _outcome(entry, language) if known and entry else status(say(language, "mediate.ready"))
     return updates
 
 
 def settled(page: MediateLayout, session: Session, running: Running | None, language: str) -> Updates:
     """Return the page after a round has ended."""
-    updates: Updates = {**drawn(page, session, 0, language), **buttons(page, running=False), page.live: ""}
+    updates: Updates = {**drawn(page, session, 0, language), page.live: ""}
     entry = drawing.shown_round(session, 0)
     if running is not None and running.fault:
         updates[page.status] = status(running.problem, "error")
     elif entry is not None:
-        updates[page.status] = status(outcome(entry, language))
+        updates[page.status] = _outcome(entry, language)
     return updates
 
 
@@ -89,9 +89,13 @@ def beside(page: MediateLayout, form: Form, language: str) -> Updates:
     }
 
 
-def buttons(page: MediateLayout, *, running: bool) -> Updates:
-    """Return which of Propose and Stop can be pressed."""
-    return {page.propose: gr.Button(interactive=not running), page.stop: gr.Button(interactive=running)}
+def buttons(page: MediateLayout, *, running: bool, auditing: bool = False) -> Updates:
+    """Return which of Propose and Stop can be pressed: Stop ends a round that runs and an audit alike."""
+    return {page.propose: gr.Button(interactive=not running), page.stop: gr.Button(interactive=running or auditing)}
+
+
+def _outcome(entry: Round, language: str) -> str:
+    return status(outcome(entry, language), "error" if entry.state == "failed" else "plain")
 
 
 def _dispute_or_none(form: Form, language: str) -> Dispute | None:

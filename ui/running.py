@@ -36,7 +36,7 @@ class Running:
     Attributes:
         session_id: whose it is.
         round: as it was started.
-        board: what has come so far; take ``lock`` to read it.
+        board: what has come so far; take ``lock`` to read it, for a moment only.
         recorder: saves what comes.
         version: grows with every change of what is to be seen.
         destination: where the text goes, once the writer is there: None for this computer.
@@ -53,6 +53,7 @@ class Running:
     recorder: "_Recorder"
     cancellation: Cancellation = field(default_factory=Cancellation)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    ending: threading.Lock = field(default_factory=threading.Lock)
     version: int = 0
     destination: str | None = None
     position: int = 0
@@ -95,7 +96,12 @@ class Running:
             if window not in self._watchers:
                 return
             self._watchers.discard(window)
-            if not self._watchers and not self.finished:
+        self.expect_watchers()
+
+    def expect_watchers(self) -> None:
+        """From now on somebody must watch within `PATIENCE_WITHOUT_WATCHERS`; nothing while somebody does."""
+        with self.lock:
+            if not self._watchers and not self.finished and self._timer is None:
                 self._timer = threading.Timer(PATIENCE_WITHOUT_WATCHERS, self._abandon)
                 self._timer.daemon = True
                 self._timer.start()
@@ -112,6 +118,7 @@ class Mediations:
         self._engine = engine
         self._running: dict[str, Running] = {}
         self._lock = threading.Lock()
+        self._beginning = threading.Lock()  # held while a round is made in the store, which may take a while
 
     def get(self, session_id: str) -> Running | None:
         """Return the mediation of this session that runs, or None."""
@@ -125,23 +132,25 @@ class Mediations:
         dispute: Dispute,
         options: MediationOptions,
         store: Store,
-    ) -> Running:
-        """Begin a mediation, or return the one that runs in this session already (another window was quicker).
+    ) -> tuple[Running, bool]:
+        """Begin a mediation; returns it, and whether it is new: False when one runs in this session already.
 
-        ``begin`` makes the round in the store.
+        ``begin`` makes the round in the store. Nobody who only looks waits for it.
 
         Raises:
             EvenhandError: what ``begin`` raises.
         """
-        with self._lock:
-            if (present := self._running.get(session_id)) is not None:
-                return present
+        with self._beginning:
+            if (present := self.get(session_id)) is not None:
+                return present, False
             entry = begin()
             board = Board(several=options.strategy == "all")
             running = Running(session_id, entry, board, _Recorder(store, entry.id))
-            self._running[session_id] = running
+            with self._lock:
+                self._running[session_id] = running
         threading.Thread(target=self._work, args=(running, dispute, options), name="mediation", daemon=True).start()
-        return running
+        running.expect_watchers()  # whoever asked may be gone before it could look
+        return running, True
 
     def stop(self, session_id: str) -> None:
         """Stop what runs in this session, if anything does."""
@@ -211,17 +220,21 @@ class Mediations:
 
     def _end(self, running: Running, state: RoundState, problem: str, *, fault: bool) -> None:
         """Say how it ended, once: in the store unless the last event did, and to those who watch."""
-        with running.lock:
+        with running.ending:  # not the lock of the board: those who draw must not wait for the disk
             if running.finished:
                 return
             if running.recorder.state == "running":
                 try:
                     running.recorder.finish(state, problem)
                 except EvenhandError as error:
-                    problem, fault = str(error), True
-            running.problem, running.fault = problem, fault
-            running.state = state
-            running.changed()
+                    state, problem, fault = "failed", str(error), True
+                except Exception as error:  # noqa: BLE001 - or the session would be said to be writing for ever
+                    _log.exception("the end of a round could not be saved", exc_info=error)
+                    state, problem, fault = "failed", INTERNAL_FAULT, True
+            with running.lock:
+                running.problem, running.fault = problem, fault
+                running.state = state
+                running.changed()
         with self._lock:
             if self._running.get(running.session_id) is running:
                 del self._running[running.session_id]

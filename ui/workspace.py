@@ -105,8 +105,11 @@ class Workspace:
 
     def propose(
         self, session_id: str, form: Form, language: str, *, title: str = "", shown: int = 0, like: str | None = None
-    ) -> Running:
-        """Begin the next round after the round ``shown`` (0: the last one); return the one that runs already, if any.
+    ) -> tuple[Running, bool]:
+        """Begin the next round after the round ``shown`` (0: the last one).
+
+        Returns it, and whether it is new: False when one runs already, which another window began; then nothing of
+        what was asked for here is done.
 
         Raises:
             InputError: a side is empty or too long, or an option is out of range.

@@ -19,7 +19,7 @@ from mediator.drafting.lexicon import (
     themes,
 )
 from mediator.drafting.phrases import TAIL_WORDS, head_of, noun_phrases
-from mediator.schema import Dispute, View
+from mediator.schema import View
 
 
 class ConcernKind(StrEnum):
@@ -471,10 +471,3 @@ def shared_place(first: Reading, second: Reading) -> tuple[str, str]:
         known = first if first.place else second
         return known.place, known.place_noun
     return "", ""
-
-
-def shared_themes(dispute: Dispute) -> list[str]:
-    """Themes that both views touch, the more evenly and strongly the earlier."""
-    first, second = read(dispute.view_a), read(dispute.view_b)
-    both = {theme: min(weight, second.themes.get(theme, 0.0)) for theme, weight in first.themes.items()}
-    return [theme for theme, weight in sorted(both.items(), key=lambda item: (-item[1], item[0])) if weight > 0]

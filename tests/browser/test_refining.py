@@ -7,6 +7,7 @@ from mediator.store import Store
 from tests.browser.driving import (
     cards,
     choose_example,
+    choose_writer,
     meters,
     open_page,
     press,
@@ -169,6 +170,8 @@ def test_the_plane_shows_every_candidate_by_mouse_keyboard_and_table(proposed, a
     tip = page.wait_for_selector("#eh-plane .eh-tip:visible")
     one = tip.text_content()
     page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")  # one of the two leads to another point, wherever this one lies
     assert wait_until(lambda: page.text_content("#eh-plane .eh-tip") != one, 5)
     page.click("#eh-plane details summary")
     assert len(page.query_selector_all("#eh-plane tbody tr")) == count
@@ -223,3 +226,39 @@ def test_an_example_never_replaces_what_was_typed(page, app):
     page.go_back()
     page.wait_for_function("() => document.querySelector('#eh-text-a textarea')?.value === 'My own words.'")
     assert page.url == mine
+
+
+def test_marks_in_quick_succession_all_count(proposed):
+    page = proposed
+    count = len(cards(page))
+    page.evaluate(
+        "() => { for (const keep of document.querySelectorAll("
+        "'#eh-cards section[data-cards] > .eh-grid > .eh-card [data-action=keep]')) "
+        "if (keep.checkVisibility()) keep.click(); }"
+    )
+    page.wait_for_function(
+        "count => document.querySelectorAll('.eh-kept li').length >= count", arg=count, timeout=20_000
+    )
+
+
+def test_cards_can_be_marked_while_more_like_one_of_them_is_written(proposed, slow_server):
+    page = proposed
+    choose_writer(page, slow_server.spec("endless"))
+    press(page, "like", 1)
+    page.wait_for_selector("#eh-live .eh-card")
+    press(page, "drop", 2)
+    page.wait_for_selector(".eh-card-dropped", timeout=15_000)
+    assert page.is_enabled("#eh-stop")
+    page.click("#eh-stop")
+    wait_for_status(page, "Stopped")
+
+
+def test_an_audit_whose_writer_cannot_be_reached_says_so_and_can_be_run_again(proposed):
+    page = proposed
+    choose_writer(page, "openai:m@http://127.0.0.1:9/v1")
+    page.click("#eh-audit-panel > button")
+    page.click("#eh-run-audit")
+    page.wait_for_selector("#eh-audit .eh-status-error:has-text('cannot be reached')", timeout=30_000)
+    assert page.is_enabled("#eh-run-audit")
+    assert page.is_enabled("#eh-propose")
+    assert not page.is_enabled("#eh-stop")

@@ -168,3 +168,43 @@ def test_a_disk_that_cannot_be_written_is_said_and_the_work_goes_on(browser, tmp
         propose_and_wait(page)
         assert len(cards(page)) == 4
     context.close()
+
+
+def test_two_windows_that_type_in_one_session_lose_nothing(page, browser):
+    write_views(page)
+    wait_for_saving(page)
+    context = browser.new_context()
+    second = open_page(context.new_page(), page.url)
+    page.fill("#eh-text-b textarea", "Typed in the first window.")
+    page.fill("#eh-label-a textarea, #eh-label-a input", "Readers")
+    wait_for_saving(page)
+    second.fill("#eh-text-a textarea", "Typed in the second window.")
+    fields = {
+        "#eh-text-b textarea": "Typed in the first window.",
+        "#eh-text-a textarea": "Typed in the second window.",
+        "#eh-label-a textarea, #eh-label-a input": "Readers",
+    }
+
+    def shows(window):
+        return {name: window.input_value(name) for name in fields} == fields
+
+    assert wait_until(lambda: shows(page) and shows(second), 20)
+    context.close()
+
+
+def test_a_page_of_a_private_session_that_is_gone_stays_private(browser, tmp_path):
+    context = browser.new_context()
+    with running_app(tmp_path) as app:
+        window = open_page(context.new_page(), f"{app.url}/?new=private")
+        write_views(window, "SECRETVIEW before", "SECRETVIEW before")
+        wait_for_saving(window)
+        address = window.url.removeprefix(app.url)
+        window.close()
+    with running_app(tmp_path) as app:
+        window = open_page(context.new_page(), f"{app.url}{address}")
+        write_views(window, "SECRETVIEW after", "SECRETVIEW after")
+        wait_until(lambda: window.url.removeprefix(app.url) != address, 10)
+        window.wait_for_timeout(900)
+        assert window.get_attribute("#eh-saved .eh-saved", "data-state") == "private"
+    context.close()
+    assert not any(b"SECRETVIEW" in path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file())

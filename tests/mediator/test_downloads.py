@@ -297,7 +297,7 @@ def test_a_cancel_is_heard_while_the_server_is_silent(hub, tmp_path):
     started = time.monotonic()
     with pytest.raises(Cancelled):
         download(entry_of(), tmp_path, cancel=cancel, patience=Patience(stall=60.0))
-    assert time.monotonic() - started < 0.8
+    assert time.monotonic() - started < 3  # and not the 60 seconds that the server may be silent
 
 
 def child(folder: Path, before: str = "") -> subprocess.Popen[str]:

@@ -136,7 +136,6 @@ def test_a_key_entered_for_this_session_wins_over_the_keyrings_and_both_are_forg
 def test_no_real_keyring_means_this_session_and_says_so(backend, monkeypatch):
     monkeypatch.setattr(chainer.ChainerBackend, "backends", [PlaintextKeyring()])
     keyring.set_keyring(backend())
-    assert keys.keyring_name() is None
     kept = keys.keep("anthropic", KEY, in_keyring=True)
     assert kept == Kept("session", "There is no system keyring here: the key is kept until Evenhand ends.")
     assert not getattr(keyring.get_keyring(), "secrets", None)

@@ -22,8 +22,8 @@ from mediator.drafting.lexicon import (
     theme_finder,
     themes,
 )
-from mediator.drafting.reading import Concern, ConcernKind, Reading, read, sentences, shared_place, shared_themes
-from mediator.schema import Dispute, View
+from mediator.drafting.reading import Concern, ConcernKind, Reading, read, sentences, shared_place
+from mediator.schema import View
 
 FIRST_PERSON = re.compile(r"\b(?:i|me|my|mine|myself|we|us|our|ours|ourselves|you|your|yours)\b", re.IGNORECASE)
 
@@ -305,13 +305,6 @@ def test_two_different_places_share_none() -> None:
     assert shared_place(reading_of("The library."), reading_of("A bus.")) == ("", "")
     assert shared_place(reading_of("The library."), reading_of("Room 5.")) == ("library", "library")
     assert shared_place(reading_of("A diner."), reading_of("A cafe."))[0] == "restaurant"
-
-
-def test_shared_themes_are_symmetric() -> None:
-    dispute = examples()["dogs-in-the-park"]
-    assert "animals" in shared_themes(dispute)
-    assert shared_themes(dispute) == shared_themes(dispute.swapped())
-    assert shared_themes(Dispute(view_a=View(text="噪音"), view_b=View(text="Dogs."))) == []
 
 
 # -- texts of every sort ---------------------------------------------------------------------------------------------

@@ -120,3 +120,18 @@ def test_verbose_shows_the_log_without_keys(log_folder, monkeypatch, capsys):
     log.start_logging(verbose=True)
     logging.getLogger("mediator.test").debug("a detail with %s", KEY)
     assert "DEBUG mediator.test: a detail with [OPENAI_API_KEY]" in capsys.readouterr().err
+
+
+def test_verbose_shows_a_traceback_without_what_somebody_wrote(log_folder, capsys):
+    log.start_logging(verbose=True)
+    try:
+        raise ValueError("what somebody wrote")
+    except ValueError as error:
+        logging.getLogger("ui.test").info("it failed", exc_info=error)
+    shown = capsys.readouterr().err
+    assert "INFO ui.test: it failed" in shown
+    assert "builtins.ValueError" in shown
+    assert "in test_verbose_shows" in shown
+    for text in (shown, (log_folder / "evenhand.log").read_text(encoding="utf-8")):
+        assert 'raise ValueError("what somebody wrote")' in text  # our own source, which a traceback quotes
+        assert text.count("what somebody wrote") == 1

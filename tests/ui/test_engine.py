@@ -186,7 +186,7 @@ def test_waiting_for_anothers_loading_of_a_shared_writer_can_be_given_up(engine,
     pressed = time.monotonic()
     waiting.cancel.cancel()
     waiting.join(5)
-    assert time.monotonic() - pressed < 0.1
+    assert time.monotonic() - pressed < 1.0
     assert isinstance(waiting.failure, Cancelled)
     record.gate.set()
     assert loading.got.wait(5)
@@ -263,7 +263,7 @@ def test_giving_up_in_the_line_takes_no_time(engine, models):
         pressed = time.monotonic()
         waiting.cancel.cancel()
         waiting.join(5)
-        assert time.monotonic() - pressed < 0.1
+        assert time.monotonic() - pressed < 1.0
         assert isinstance(waiting.failure, Cancelled)
     assert named(engine) == models[:1]
 
@@ -276,16 +276,16 @@ def housekeepers():
 
 
 def test_an_idle_model_is_unloaded_and_the_thread_that_did_it_ends(record, models):
-    engine = Engine(idle=0.3 / 60)
+    engine = Engine(idle=1.0 / 60)
     with engine.writer("drafter"):
         assert housekeepers() == []
     with engine.writer(models[0]):
         (keeper,) = housekeepers()
         assert keeper.daemon
-        time.sleep(0.5)
+        time.sleep(1.3)
         assert named(engine) == ["drafter", models[0]]  # in use is not idle
     (entry,) = engine.loaded()[1:]
-    assert 0.0 <= entry.idle_seconds < 0.3
+    assert 0.0 <= entry.idle_seconds < 1.0
     soon(lambda: named(engine) == ["drafter"])
     soon(lambda: housekeepers() == [])
     assert record.of(models[0]) == ["load", "close"]

@@ -3,9 +3,10 @@
 import pytest
 
 from mediator.errors import InputError
+from mediator.mediation import LONGEST_COMMENT, LONGEST_VIEW, MOST_AVOIDED
 from mediator.schema import Candidate, Dispute, Scores, Strategy, View
 from mediator.session import Edit, Form, Proposal, Round, SideForm, now
-from ui.forms import dispute_of, form_of, options_of
+from ui.forms import dispute_of, form_of, options_of, view_text
 
 EVEN = Scores(score_a=0.7, score_b=0.72, raw_a=0.5, raw_b=0.5)
 QUIET = SideForm(text="The library must be quiet.", label="Readers")
@@ -72,3 +73,21 @@ def test_scores_for_other_views_are_left_out():
     other = dispute_of(FORM, "en").model_copy(update={"view_a": View(text="Something else")})
     before = (entry(1, proposal("a"), dispute=other), entry(2, proposal("b")))
     assert [candidate.scores for candidate in options_of(FORM, before).earlier] == [None, EVEN]
+
+
+def test_only_the_last_dropped_texts_go_along_each_once():
+    dropped = [proposal(str(number), mark="dropped") for number in range(MOST_AVOIDED + 7)]
+    options = options_of(FORM, (entry(1, dropped[0], *dropped),))
+    assert options.avoid == tuple(f"Text {number}" for number in range(7, MOST_AVOIDED + 7))
+
+
+def test_what_earlier_rounds_left_too_long_does_not_keep_the_next_from_beginning():
+    made = Candidate(text="x" * (LONGEST_VIEW + 1), strategy=Strategy.SINGLE, scores=EVEN)
+    options = options_of(FORM, (entry(1, proposal("1", candidate=made, mark="dropped"), comment="y" * 9_000),))
+    assert options.avoid == ("x" * LONGEST_VIEW,)
+    assert [len(comment) for comment in options.comments] == [LONGEST_COMMENT, len("No cameras")]
+
+
+def test_a_form_in_parts_without_a_word_is_empty():
+    assert view_text(SideForm(form="parts", text="unseen")) == ""
+    assert view_text(SideForm(form="parts", place="Here", suggestion="Stay.")) == "Here Stay."

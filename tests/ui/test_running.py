@@ -71,7 +71,9 @@ def start(store, writer, options=SINGLE, session=None, loading=0.0):
     def begin():
         return store.start_round(session.id, DISPUTE, "drafter", "single", 2, 1, 0)
 
-    return mediations, mediations.start(session.id, begin, DISPUTE, options, store), session
+    running, new = mediations.start(session.id, begin, DISPUTE, options, store)
+    assert new
+    return mediations, running, session
 
 
 def wait(condition, seconds=5.0):
@@ -119,7 +121,7 @@ def test_a_second_window_joins_the_round_that_runs(store):
     def begin():
         raise AssertionError("a second round was begun")
 
-    assert mediations.start(session.id, begin, DISPUTE, SINGLE, store) is running
+    assert mediations.start(session.id, begin, DISPUTE, SINGLE, store) == (running, False)
     mediations.stop_all()
     assert wait(lambda: running.finished)
 
@@ -157,4 +159,44 @@ def test_stop_while_a_model_is_loaded_keeps_nobody_waiting(store):
     assert wait(lambda: running.finished, 2.0), "it waited for the model"
     assert time.monotonic() - began < 2.5
     assert wait(lambda: store.get(session.id).rounds[0].state == "stopped")
+    assert mediations.get(session.id) is None
+
+
+def test_nobody_who_looks_waits_for_a_round_that_is_being_made(store):
+    mediations, made = Mediations(OneWriter(Endless())), threading.Event()
+    session = store.create()
+
+    def begin():
+        assert made.wait(5)
+        return store.start_round(session.id, DISPUTE, "drafter", "single", 2, 1, 0)
+
+    starting = threading.Thread(target=mediations.start, args=(session.id, begin, DISPUTE, SINGLE, store))
+    starting.start()
+    began = time.monotonic()
+    assert mediations.get(session.id) is None
+    assert time.monotonic() - began < 1.0, "it waited for the store"
+    made.set()
+    starting.join()
+    mediations.stop_all()
+    assert wait(lambda: mediations.get(session.id) is None)
+
+
+def test_a_session_that_is_deleted_meanwhile_ends_its_round(store):
+    mediations, running, session = start(store, Endless())
+    assert wait(lambda: store.get(session.id).rounds[0].proposals)
+    store.delete(session.id)
+    mediations.stop(session.id)
+    assert wait(lambda: running.finished)
+    assert (running.state, running.fault) == ("failed", True)
+    assert mediations.get(session.id) is None
+
+
+def test_a_round_whose_end_cannot_be_saved_is_over_all_the_same(store, monkeypatch):
+    def broken(*_, **__):
+        raise OSError("x")
+
+    monkeypatch.setattr(store, "finish_round", broken)
+    mediations, running, session = start(store, ScriptedWriter(whole("one", "two")))
+    assert wait(lambda: running.finished), "it is said to be writing for ever"
+    assert running.problem == INTERNAL_FAULT
     assert mediations.get(session.id) is None

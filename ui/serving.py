@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 MOST_CONNECTIONS = 512
 """Open connections; a browser that shows the page holds two, more while it loads. Beyond it, the answer is 503."""
 
+MOST_WINDOWS = 128
+"""Windows of which Gradio keeps the present state in memory, about 0.4 MB each, for an hour after they were closed too.
+Beyond it, the one that was quiet for longest goes first: everything but a question that was pending is saved."""
+
 STOPPING = 4.0
 """Seconds that answers which are being sent may take when the app stops."""
 
@@ -159,6 +163,7 @@ def _gradio_app(page: "gradio.Blocks", javascript: str) -> "ASGIApp":
     from ui.strings import translator
     from ui.theme import theme
 
+    page.state_session_capacity = MOST_WINDOWS
     outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     gr.mount_gradio_app(
         outer,

@@ -158,7 +158,7 @@ class MediateTab:
             return nothing if running.is_watched_by(window) else {self.page.attach: _to_watch(running)}
         try:
             version = await asyncio.to_thread(self._workspace.version, session_id)
-            if version == self._seen.setdefault(window, version):
+            if version == self._seen.get(window):
                 return nothing
             session = await asyncio.to_thread(self._workspace.open, session_id)
         except EvenhandError:

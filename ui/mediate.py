@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 
 from mediator.disputes import LARGEST_FILE, dispute_as_yaml, examples, parse_dispute
-from mediator.errors import EvenhandError, InputError
+from mediator.errors import EvenhandError
 from mediator.schema import Dispute
-from mediator.session import LONGEST_TITLE, Form, Mark, Session
+from mediator.session import LONGEST_TITLE, Form, Mark
 from mediator.settings import without_keys
 from mediator.store import SessionNotFound
 from ui import drawing
@@ -24,8 +24,8 @@ from ui.forms import dispute_of, form_of, view_text
 from ui.mediate_layout import MediateLayout
 from ui.mediate_updates import Updates, beside, buttons, drawn, opened, saved_words, settled
 from ui.running import INTERNAL_FAULT, Running
-from ui.shared_form import merged
 from ui.strings import language_of, say
+from ui.windows import Change, SessionDeleted, Windows
 from ui.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -34,17 +34,6 @@ UPDATES_PER_SECOND = 12.0
 """How often, at most, the page is redrawn while a writer writes."""
 
 _MARKS: dict[str, Mark] = {"keep": "kept", "drop": "dropped", "undecided": ""}
-
-
-class SessionDeleted(InputError):
-    """The session that the page shows is not there any more."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "This session is not there any more: it was deleted, or it was private and Evenhand was started again.",
-            "Start a new dispute to go on; what you typed is still here to be copied.",
-        )
-
 
 # The page's address names the session, so that a reload, a bookmark and a second window find it. It says too that one
 # is private: when that is gone from memory, what is typed on the reloaded page must not be saved on the disk.
@@ -81,9 +70,7 @@ class MediateTab:
         self._workspace = workspace
         self._auditing = Auditing(workspace.engine)
         self._examples = examples()
-        # By window: the version of the session that it shows, and the form and title as it last took part.
-        self._seen: dict[str, int] = {}
-        self._known: dict[str, tuple[Form, str]] = {}
+        self._windows = Windows(workspace)
 
         # Gradio marks these functions, which methods do not allow.
         def score_text(call: list[str]) -> dict[str, Any]:
@@ -128,14 +115,12 @@ class MediateTab:
         if not wanted:
             return opened(self.page, None, private, language)
         try:
-            version = await asyncio.to_thread(self._workspace.version, wanted)
-            session = await asyncio.to_thread(self._workspace.open, wanted)
+            session = await asyncio.to_thread(self._windows.open, _window(request), wanted)
         except SessionNotFound:
             line = say(language, "mediate.session_gone")
             return {**opened(self.page, None, private, language), self.page.status: status(line, "error")}
         except EvenhandError as error:
             return {**opened(self.page, None, private, language), self.page.status: status(str(error), "error")}
-        self._seen[_window(request)], self._known[_window(request)] = version, (session.form, session.title)
         page = await asyncio.to_thread(opened, self.page, session, private, language)
         updates = {**page, **self._buttons(session.id)}
         running = self._workspace.mediations.get(session.id)
@@ -143,8 +128,7 @@ class MediateTab:
 
     def on_leave(self, request: gr.Request) -> None:
         """A window was closed or reloaded."""
-        self._seen.pop(_window(request), None)
-        self._known.pop(_window(request), None)
+        self._windows.leave(_window(request))
         self._auditing.leave(_window(request))
         self._workspace.mediations.leave(_window(request))
 
@@ -157,26 +141,21 @@ class MediateTab:
         if running is not None:
             return nothing if running.is_watched_by(window) else {self.page.attach: _to_watch(running)}
         try:
-            version = await asyncio.to_thread(self._workspace.version, session_id)
-            if version == self._seen.get(window):
-                return nothing
-            session = await asyncio.to_thread(self._workspace.open, session_id)
+            change = await asyncio.to_thread(self._windows.look, window, session_id)
         except EvenhandError:
             return nothing
-        self._seen[window] = version
+        if change is None:
+            return nothing
         language = language_of(request)
-        updates = await asyncio.to_thread(drawn, self.page, session, int(shown or 0), language)
-        return {**updates, **self._typed_elsewhere(session, window, language)}
+        updates = await asyncio.to_thread(drawn, self.page, change.session, int(shown or 0), language)
+        return {**updates, **self._typed_elsewhere(change, language)}
 
-    def _typed_elsewhere(self, session: Session, window: str, language: str) -> Updates:
+    def _typed_elsewhere(self, change: Change, language: str) -> Updates:
         """Return what other windows typed since this one took part."""
-        known, title = self._known.get(window, (session.form, session.title))
-        self._known[window] = (session.form, session.title)
-        updates: Updates = {} if title == session.title else {self.page.title: session.title}
-        if known != session.form:
-            updates |= self.page.fields.write_differences(session.form, known) | beside(
-                self.page, session.form, language
-            )
+        form, title = change.session.form, change.session.title
+        updates: Updates = {} if change.title_before == title else {self.page.title: title}
+        if change.form_before != form:
+            updates |= self.page.fields.write_differences(form, change.form_before) | beside(self.page, form, language)
         return updates
 
     async def on_attach(self, session_id: str, request: gr.Request) -> AsyncIterator[Updates]:
@@ -201,20 +180,12 @@ class MediateTab:
         return {**updates, self.page.address: session_id, self.page.saved: saved_words(language, state)}
 
     def _save(self, values: Mapping[Any, Any], form: Form, window: str) -> str:
-        """Save what is typed; what other windows typed in other fields stays."""
-        session_id, title = str(values[self.page.session_id]), text_of(values[self.page.title])
-        private, saved = bool(values[self.page.private]), values[self.page.address] == session_id
-        if saved and not self._workspace.version(session_id):
-            # It was deleted, perhaps from another window; what is left on this page must not bring it back.
-            raise SessionDeleted
-        kept, name = form, title
-        if saved and (known := self._known.get(window)) is not None:
-            stored = self._workspace.open(session_id)
-            kept = merged(form, known[0], stored.form)
-            name = title if title != known[1] else stored.title
-        session_id = self._workspace.save_form(session_id, kept, name, private)
-        self._known[window] = (form, title)
-        return session_id
+        """Save what is typed; returns the session's id."""
+        session_id = str(values[self.page.session_id])
+        return self._windows.save(
+            window, session_id, form, text_of(values[self.page.title]),
+            private=bool(values[self.page.private]), is_saved=values[self.page.address] == session_id,
+        )  # fmt: skip
 
     # -- proposing
 
@@ -394,7 +365,7 @@ class MediateTab:
             bool(values[self.page.private]),
         )
         session = await asyncio.to_thread(self._workspace.open, session_id)
-        self._known[window] = (form, session.title)
+        self._windows.shows(window, form, session.title)
         return {
             **self.page.fields.write(form),
             **beside(self.page, form, language),
@@ -466,7 +437,7 @@ class MediateTab:
             title = dispute.title[:LONGEST_TITLE]
             session_id = (await asyncio.to_thread(self._workspace.create, form, title, private)).id
         session = await asyncio.to_thread(self._workspace.open, session_id)
-        self._known[_window(request)] = (session.form, session.title)
+        self._windows.shows(_window(request), session.form, session.title)
         said = "mediate.opened_beside" if used else "mediate.opened"
         yield {**opened(self.page, session, private, language), self.page.status: status(say(language, said))}
 

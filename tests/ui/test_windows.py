@@ -1,0 +1,74 @@
+"""Two windows on one session: what is typed in both at the same moment is kept."""
+
+import threading
+
+import pytest
+
+from mediator.session import Form, SideForm
+from mediator.store import Store
+from ui.engine import Engine
+from ui.windows import SessionDeleted, Windows
+from ui.workspace import Workspace
+
+EMPTY = Form()
+
+
+@pytest.fixture
+def windows(tmp_path):
+    store = Store(tmp_path / "sessions.sqlite3")
+    yield Windows(Workspace(Engine(), store))
+    store.close()
+
+
+def with_text(form, side, text):
+    return form.model_copy(update={side: SideForm(text=text)})
+
+
+def save(windows, window, session_id, form, title="", is_saved=True):
+    return windows.save(window, session_id, form, title, private=False, is_saved=is_saved)
+
+
+def test_fields_that_two_windows_change_at_once_are_both_kept(windows):
+    session_id = save(windows, "one", "", EMPTY, is_saved=False)
+    windows.open("one", session_id)
+    windows.open("two", session_id)
+    forms = {"one": EMPTY, "two": EMPTY}
+
+    def type_many(window, side):
+        for number in range(40):
+            forms[window] = with_text(forms[window], side, f"{window} {number}")
+            save(windows, window, session_id, forms[window])
+
+    threads = [threading.Thread(target=type_many, args=pair) for pair in (("one", "side_a"), ("two", "side_b"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    form = windows.open("three", session_id).form
+    assert (form.side_a.text, form.side_b.text) == ("one 39", "two 39")
+
+
+def test_a_look_tells_what_another_window_typed_and_only_once(windows):
+    session_id = save(windows, "one", "", with_text(EMPTY, "side_a", "Quiet."), "Library", is_saved=False)
+    windows.open("two", session_id)
+    assert windows.look("two", session_id) is None
+    save(windows, "one", session_id, with_text(EMPTY, "side_a", "Quiet, please."), "The library")
+    change = windows.look("two", session_id)
+    assert change.session.form.side_a.text == "Quiet, please."
+    assert (change.form_before.side_a.text, change.title_before) == ("Quiet.", "Library")
+    assert windows.look("two", session_id) is None
+
+
+def test_what_a_window_did_not_change_is_not_its_own_word(windows):
+    session_id = save(windows, "one", "", EMPTY, is_saved=False)
+    windows.open("two", session_id)
+    save(windows, "one", session_id, with_text(EMPTY, "side_a", "From one."), "Its title")
+    save(windows, "two", session_id, with_text(EMPTY, "side_b", "From two."))
+    session = windows.open("three", session_id)
+    assert (session.form.side_a.text, session.form.side_b.text) == ("From one.", "From two.")
+    assert session.title == "Its title"
+
+
+def test_a_deleted_session_does_not_come_back(windows):
+    with pytest.raises(SessionDeleted):
+        save(windows, "one", "0" * 32, EMPTY)

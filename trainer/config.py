@@ -1,0 +1,225 @@
+"""What each recipe of alignment can be told: one documented class for each, with the paper's values as defaults."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from mediator.errors import InputError
+from mediator.schema import Record
+
+Recipe = Literal["sft", "nce", "task", "dpo", "nca"]
+"""The recipes that train a writer: fine-tuning, the paper's two losses, and the two comparators."""
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class RecipeConfig(Record):
+    """What all recipes share. Every field is explained by its description, on the command line and on the page."""
+
+    model: str = Field(default="", description="The model to start from: a folder, or a name on the Hugging Face hub.")
+    dataset: str = Field(
+        default="", description="The data set to learn from: a JSONL file of disputes with candidates."
+    )
+    validation: str = Field(
+        default="", description="A second data set to measure on while training; empty measures nothing."
+    )
+    epochs: Positive = Field(default=1.0, description="How often each pair of views is seen.")
+    learning_rate: Positive = Field(default=3e-5, description="The highest learning rate (the paper: 3e-5).")
+    warmup_share: Share = Field(
+        default=0.03, description="The share of the steps in which the learning rate rises linearly; then a cosine."
+    )
+    adam_beta1: Share = Field(default=0.90, description="Adam's decay of the mean gradient (the paper: 0.90).")
+    adam_beta2: Share = Field(default=0.99, description="Adam's decay of the squared gradient (the paper: 0.99).")
+    weight_decay: float = Field(default=0.0, ge=0, description="Decay of the weights, as in AdamW.")
+    largest_gradient: Positive = Field(default=1.0, description="Longer gradients are shortened to this norm.")
+    batch_size: int = Field(default=4, ge=1, description="Pairs in one forward pass on one device.")
+    gradient_accumulation: int = Field(default=4, ge=1, description="Forward passes in one step of the optimiser.")
+    longest_text: int = Field(default=512, ge=16, description="Tokens of view, template and response; more is cut off.")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        default="auto", description="bf16 halves the memory; auto takes it where the device computes in it."
+    )
+    trainable: Literal["all", "last_layers", "lora", "qlora"] = Field(
+        default="all", description="What learns: all weights, the last decoder layers, or adapters beside the weights."
+    )
+    layers: int = Field(default=3, ge=1, description="How many of the last decoder layers learn (the paper: 3).")
+    train_final_norm: bool = Field(default=False, description="Whether the norm after the last layer learns too.")
+    train_head: bool = Field(default=False, description="Whether the output head learns too.")
+    adapter_rank: int = Field(default=16, ge=1, description="The rank of LoRA's matrices.")
+    adapter_scale: Positive = Field(default=32.0, description="LoRA's alpha.")
+    gradient_checkpointing: bool = Field(default=False, description="Compute activations twice to save memory.")
+    log_every: int = Field(default=1, ge=1, description="Steps between two lines of metrics.")
+    checkpoint_every: int = Field(default=50, ge=1, description="Steps between two checkpoints.")
+    keep_checkpoints: int = Field(default=2, ge=1, description="Older checkpoints are deleted.")
+    evaluate_every: int = Field(default=50, ge=1, description="Steps between two measurements on the validation set.")
+    sample_disputes: int = Field(
+        default=2, ge=0, description="Disputes for which a compromise is written and scored at each measurement."
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="The same seed repeats the run on the same machine.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where to compute.")
+
+
+class SftConfig(RecipeConfig):
+    """Supervised fine-tuning: template -> candidate, for one epoch."""
+
+    packing: bool = Field(
+        default=True, description="Put several examples into one row, without their seeing each other."
+    )
+
+
+class AlignConfig(RecipeConfig):
+    """Alignment of a fine-tuned model on its own output: what NCE, the task-based loss, DPO and NCA share."""
+
+    epochs: Positive = Field(default=8.0, description="How often each pair of views is seen (the paper: 8).")
+    trainable: Literal["all", "last_layers", "lora", "qlora"] = Field(
+        default="last_layers", description="What learns: the paper trains the last three decoder layers."
+    )
+    trunk_cache: bool = Field(
+        default=True,
+        description="Compute what the frozen layers say of each text once and keep it; needs last_layers.",
+    )
+    cache_memory: Positive = Field(
+        default=4.0, description="GiB of activations kept in memory; larger caches are mapped from the disk."
+    )
+    hypotheses: str = Field(
+        default="", description="A JSONL of the model's own answers; empty has the model write them once, at the start."
+    )
+    hypothesis_batch: int = Field(default=16, ge=1, description="Answers written at once.")
+    hypothesis_tokens: int = Field(default=160, ge=1, description="The longest answer, in tokens.")
+    hypothesis_temperature: float = Field(
+        default=0.0, ge=0, description="0 takes the likeliest token each time; above, answers are sampled."
+    )
+
+    @model_validator(mode="after")
+    def _cache_needs_frozen_layers(self) -> Self:
+        if self.trunk_cache and self.trainable != "last_layers":
+            raise ValueError(
+                f"trunk_cache needs trainable = last_layers, and it is {self.trainable}: set trunk_cache = false, "
+                "because where earlier layers learn, what they say changes with every step"
+            )
+        return self
+
+
+class NceConfig(AlignConfig):
+    """The paper's noise-contrastive loss, eq. (1)."""
+
+    score: Literal["sum", "mean", "log_ratio"] = Field(
+        default="log_ratio",
+        description="What stands for a text's score: its log-probability (sum, as the paper prints), that for each "
+        "token (mean), or its change since the start (log_ratio).",
+    )
+
+
+class TaskConfig(AlignConfig):
+    """The paper's task-based loss, eq. (2)."""
+
+    epochs: Positive = Field(default=12.0, description="How often each pair of views is seen (the paper: 12).")
+    score: Literal["sum", "mean", "log_ratio"] = Field(
+        default="sum", description="What stands for a text's score; see the noise-contrastive loss."
+    )
+    margin_weight: Positive = Field(
+        default=10.0, description="How many units of score one unit of ROUGE is worth (the paper's w: 10)."
+    )
+    rouge: Literal["rouge1", "rougeL"] = Field(default="rougeL", description="The overlap that the margin measures.")
+
+
+class DpoConfig(AlignConfig):
+    """Direct preference optimisation, the comparator of the paper's Table 4."""
+
+    beta: Positive = Field(default=0.1, description="How strongly the start holds the model back.")
+
+
+class NcaConfig(AlignConfig):
+    """Pairwise or K-way noise contrastive alignment."""
+
+    beta: Positive = Field(default=0.1, description="How strongly the start holds the model back.")
+    answers: int = Field(default=2, ge=2, description="K: one target and K - 1 answers of the model's own.")
+
+
+CONFIGS: dict[Recipe, type[RecipeConfig]] = {
+    "sft": SftConfig,
+    "nce": NceConfig,
+    "task": TaskConfig,
+    "dpo": DpoConfig,
+    "nca": NcaConfig,
+}
+
+
+class ConfigError(InputError):
+    """A setting of a recipe is unknown, has the wrong kind of value, or does not go with another."""
+
+
+def make_config(recipe: str, values: dict[str, Any], source: str = "the settings") -> RecipeConfig:
+    """Return the checked settings of a recipe.
+
+    Args:
+        recipe: one of `CONFIGS`.
+        values: the settings that differ from the defaults.
+        source: where they come from, for the message: a file's name.
+
+    Raises:
+        ConfigError: the recipe or a setting is unknown, or a value does not fit; the message names the first of them.
+    """
+    if recipe not in CONFIGS:
+        raise ConfigError(f"There is no recipe {recipe!r}.", f"Choose one of: {', '.join(CONFIGS)}.")
+    try:
+        return CONFIGS[recipe].model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(CONFIGS[recipe].model_fields)
+            raise ConfigError(f"{source}: {recipe} has no setting {name!r}.", f"It has: {known}.") from error
+        text = str(first["msg"]).removeprefix("Value error, ")
+        raise ConfigError(f"{source}: {f'`{name}`: ' if name else ''}{text}.") from error
+
+
+def load_config(recipe: str, path: Path | None, changes: list[str] | None = None) -> RecipeConfig:
+    """Read the settings of a recipe from a YAML or JSON file, then apply ``key=value`` changes.
+
+    Args:
+        recipe: one of `CONFIGS`.
+        path: the file; None for the defaults of the paper.
+        changes: settings as the command line gives them, ``epochs=2``; the value is read as YAML.
+
+    Raises:
+        ConfigError: the file cannot be read, or a setting does not fit.
+    """
+    import yaml
+
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror or error}.", "Check its name.") from error
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            where = getattr(error, "problem_mark", None)
+            line = f", line {where.line + 1}" if where else ""
+            raise ConfigError(f"{path}{line}: not valid YAML.", "A setting is a line such as `epochs: 2`.") from error
+        if not isinstance(loaded or {}, dict):
+            raise ConfigError(f"{path} holds no settings.", "A setting is a line such as `epochs: 2`.")
+        values = dict(loaded or {})
+    for change in changes or []:
+        name, sign, text = change.partition("=")
+        if not sign or not name.strip():
+            raise ConfigError(f"--set {change!r} is not a setting.", "Write it as --set epochs=2.")
+        try:
+            values[name.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {change!r}: the value cannot be read.", "Write it as --set epochs=2.") from error
+    return make_config(recipe, _numbers(recipe, values), str(path) if path else "--set" if changes else "the defaults")
+
+
+def _numbers(recipe: str, values: dict[str, Any]) -> dict[str, Any]:
+    """YAML 1.1 reads 3e-5 as text; it is a number to everybody else."""
+    fields = CONFIGS[recipe].model_fields if recipe in CONFIGS else {}
+    found = dict(values)
+    for name, value in values.items():
+        if isinstance(value, str) and name in fields and fields[name].annotation is float:
+            try:
+                found[name] = float(value)
+            except ValueError:
+                continue
+    return found

@@ -6,20 +6,25 @@ from mediator.session_file import LARGEST_FILE, SessionFileError, as_json, from_
 __all__ = ["LARGEST_FILE", "SessionFileError", "as_html", "as_json", "as_markdown", "from_json"]
 
 
-def as_markdown(session: Session, language: str = "en") -> str:
-    """Write a session as CommonMark with tables; ``language`` is that of the page's own words, ``en`` or ``de``."""
+def as_markdown(session: Session, language: str = "en", redacted: bool = False) -> str:
+    """Write a session as CommonMark with tables.
+
+    ``language`` is that of the page's own words, ``en`` or ``de``; ``redacted`` has the page say that words of it were
+    replaced.
+    """
     from mediator.report_content import content_of
     from mediator.report_markdown import markdown
 
-    return markdown(content_of(session, language))
+    return markdown(content_of(session, language, redacted))
 
 
-def as_html(session: Session, language: str = "en") -> str:
+def as_html(session: Session, language: str = "en", redacted: bool = False) -> str:
     """Write a session as one HTML page that needs nothing else: no script, no other file, no network.
 
-    ``language`` is that of the page's own words, ``en`` or ``de``.
+    ``language`` is that of the page's own words, ``en`` or ``de``; ``redacted`` has the page say that words of it were
+    replaced.
     """
     from mediator.report_content import content_of
     from mediator.report_html import page
 
-    return page(content_of(session, language))
+    return page(content_of(session, language, redacted))

@@ -1,7 +1,7 @@
 """What an exported page says, in words and in order, before it becomes HTML or Markdown. All texts are plain."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from pathlib import PurePosixPath, PureWindowsPath
@@ -93,9 +93,13 @@ class Content:
     origins: tuple[str, ...]
 
 
-def content_of(session: Session, language: str = "en") -> Content:
-    """Gather what the page of a session says. Times are those of this computer's place."""
-    return _Gatherer(session, language if language in LANGUAGES else LANGUAGES[0]).content()
+def content_of(session: Session, language: str = "en", redacted: bool = False) -> Content:
+    """Gather what the page of a session says. Times are those of this computer's place.
+
+    A ``redacted`` session says so beside its date: a reader must know that a name may be somebody's invention.
+    """
+    content = _Gatherer(session, language if language in LANGUAGES else LANGUAGES[0]).content()
+    return replace(content, as_of=f"{content.as_of}. {content.words['redacted']}") if redacted else content
 
 
 @cache

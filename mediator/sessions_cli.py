@@ -170,7 +170,7 @@ def export_command(arguments: argparse.Namespace) -> int:
             if not times:
                 say(f"{word!r} occurs nowhere in the session, so nothing was replaced for it.")
         session = redact(session, words)
-    text = _report(session, chosen, arguments.language)
+    text = _report(session, chosen, arguments.language, redacted=bool(words))
     if out is None:
         _print_text(text)
     else:
@@ -268,14 +268,14 @@ def _store() -> "Iterator[Store]":
         store.close()
 
 
-def _report(session: "Session", chosen: str, language: str) -> str:
+def _report(session: "Session", chosen: str, language: str, redacted: bool) -> str:
     from mediator.report import as_html, as_json, as_markdown
 
     if chosen == "json":
         return as_json(session)
     if chosen == "html":
-        return as_html(session, language)
-    return as_markdown(session, language)
+        return as_html(session, language, redacted)
+    return as_markdown(session, language, redacted)
 
 
 def _print_text(text: str) -> None:

@@ -214,10 +214,12 @@ class SessionsTab:
         kind = next((name for name in FORMATS if name == data.get("format")), FORMATS[0])
         wanted = str(data.get("language"))
         wanted = wanted if wanted in LANGUAGES else language
-        session = redact(self._workspace.open(session_id), pairs_of(str(data.get("words", "")), wanted))
+        pairs = pairs_of(str(data.get("words", "")), wanted)
+        session = redact(self._workspace.open(session_id), pairs)
         ending, mime = _ENDINGS[kind]
         name = file_name(session, ending, wanted)
-        return say(language, "sessions.exported", name=name), file_payload(name, mime, _written(session, kind, wanted))
+        text = _written(session, kind, wanted, redacted=bool(pairs))
+        return say(language, "sessions.exported", name=name), file_payload(name, mime, text)
 
     def _title(self, session_id: str, language: str) -> str:
         store = self._workspace.store_of(session_id)
@@ -254,10 +256,10 @@ def file_name(session: Session, ending: str, language: str) -> str:
     return f"{title or say(language, 'sessions.file_name')} {day}.{ending}"
 
 
-def _written(session: Session, kind: Format, language: str) -> str:
+def _written(session: Session, kind: Format, language: str, redacted: bool) -> str:
     if kind == "json":
         return as_json(session)
-    return as_markdown(session, language) if kind == "markdown" else as_html(session, language)
+    return (as_markdown if kind == "markdown" else as_html)(session, language, redacted)
 
 
 def _moved(view: View, focus: str) -> View:

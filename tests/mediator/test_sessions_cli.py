@@ -163,6 +163,9 @@ def test_an_export_can_be_redacted(capsys, session, tmp_path):
     assert "meadow" not in text
     assert "dogs" not in text
     assert "a fenced field for the [name" in text.replace("\\", "")
+    assert "some names and places were replaced in this copy." in text
+    run(capsys, "export", session.id, "--out", str(out), "--force")
+    assert "were replaced" not in out.read_text(encoding="utf-8")
 
 
 def test_a_file_that_is_there_is_not_overwritten_without_force(capsys, session, tmp_path):

@@ -151,6 +151,7 @@ def test_an_export_is_redacted_in_its_text_and_its_name(tab, store, kind, ending
     assert "Carver" not in payload["text"]
     assert "the baker" in payload["text"]
     assert "name 2" in payload["text"]
+    assert ("were replaced in this copy" in payload["text"]) == (kind != "json")
     assert "Anna" in as_json(store.get(session.id))
     if kind == "json":
         assert from_json(payload["text"], "a file").rounds[0].proposals[0].candidate.scores

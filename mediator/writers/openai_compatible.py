@@ -16,6 +16,7 @@ from mediator.writers.remote import (
     estimated_tokens,
     is_this_computer,
     local_client,
+    not_the_protocol,
     patiently,
 )
 
@@ -139,7 +140,10 @@ class OpenAICompatibleModel:
         wrote = complete = False
         async with await self._begin(request) as chunks:
             async for chunk in chunks:
-                for choice in chunk.choices[:1]:
+                choices = getattr(chunk, "choices", None)  # the SDK does not check what a server sends
+                if not isinstance(choices, list) or not all(hasattr(choice, "delta") for choice in choices):
+                    raise not_the_protocol(self._remote)
+                for choice in choices[:1]:
                     if getattr(choice.delta, "refusal", None):
                         raise RequestRejected(f"The model declined to answer ({choice.delta.refusal}).", _OTHER_WORDS)
                     if choice.delta.content:

@@ -230,11 +230,16 @@ def normalised(error: Exception, remote: Remote) -> WriterError | None:
         return _stalled(remote)
     if names & {"TransportError", "SSLError", "EndOfStream", "OSError"}:
         return broken_off(remote, begun=False)
-    if "JSONDecodeError" in names:
-        return RequestRejected(
-            f"{host} answered with something that is not its protocol.", "Check the address of the server."
-        )
+    if names & {"JSONDecodeError", "UnicodeDecodeError"}:
+        return not_the_protocol(remote)
     return None
+
+
+def not_the_protocol(remote: Remote) -> RequestRejected:
+    """The error for an answer that no server of this kind gives."""
+    return RequestRejected(
+        f"{remote.host} answered with something that is not its protocol.", "Check the address of the server."
+    )
 
 
 def broken_off(remote: Remote, *, begun: bool) -> Unreachable:

@@ -77,8 +77,8 @@ class Answer:
         self._chunk(f"{name}data: {json.dumps(data)}\n\n".encode())
 
     def raw(self, text: str) -> None:
-        """Send a line such as ``data: [DONE]``."""
-        self._chunk(text.encode())
+        """Send a line such as ``data: [DONE]``; lone surrogates stand for raw bytes."""
+        self._chunk(text.encode(errors="surrogateescape"))
 
     def end(self) -> None:
         """Complete the stream."""

@@ -250,10 +250,13 @@ def test_silence_is_a_stall(prompt: Prompt) -> None:
         ask(model, prompt)
 
 
-def test_not_this_protocol(prompt: Prompt) -> None:
+@pytest.mark.parametrize(
+    "sent", ["<html>hello</html>", "[1, 2]", "null", '{"choices": 5}', '{"choices": [null]}', "\udcff\udcfe"]
+)
+def test_not_this_protocol(prompt: Prompt, sent: str) -> None:
     def page(answer: Answer) -> None:
         answer.start_stream()
-        answer.raw("data: <html>hello</html>\n\n")
+        answer.raw(f"data: {sent}\n\n")
         answer.end()
 
     with scripted_server(page) as server, scripted(server) as model, pytest.raises(RequestRejected, match="protocol"):

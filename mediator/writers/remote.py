@@ -213,7 +213,7 @@ async def patiently(
 
 def normalised(error: Exception, remote: Remote) -> WriterError | None:
     """Return what an SDK's exception means, or None when it is none of theirs, but a bug that should be seen."""
-    sdk, host = remote.sdk, remote.host
+    sdk = remote.sdk
     if isinstance(error, WriterError):
         return error
     if isinstance(error, sdk.APITimeoutError):

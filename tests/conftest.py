@@ -1,5 +1,6 @@
 """What all tests share: nobody's own folders and keys are touched, and what is not there is skipped with a reason."""
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -38,6 +39,18 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         # Nobody's own keyring is asked. A test that wants one sets it.
         patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_log_handlers() -> Iterator[None]:
+    """Take away the handlers that a command of a test set up: their stream is closed when the next test logs."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    for handler in root.handlers[:]:
+        if handler not in before:
+            root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ Recipe = Literal["sft", "nce", "task", "dpo", "nca"]
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class RecipeConfig(Record):
@@ -30,12 +31,15 @@ class RecipeConfig(Record):
     warmup_share: Share = Field(
         default=0.03, description="The share of the steps in which the learning rate rises linearly; then a cosine."
     )
-    adam_beta1: Share = Field(default=0.90, description="Adam's decay of the mean gradient (the paper: 0.90).")
-    adam_beta2: Share = Field(default=0.99, description="Adam's decay of the squared gradient (the paper: 0.99).")
+    adam_beta1: Decay = Field(default=0.90, description="Adam's decay of the mean gradient (the paper: 0.90).")
+    adam_beta2: Decay = Field(default=0.99, description="Adam's decay of the squared gradient (the paper: 0.99).")
     weight_decay: float = Field(default=0.0, ge=0, description="Decay of the weights, as in AdamW.")
     largest_gradient: Positive = Field(default=1.0, description="Longer gradients are shortened to this norm.")
     batch_size: int = Field(default=4, ge=1, description="Pairs in one forward pass on one device.")
     gradient_accumulation: int = Field(default=4, ge=1, description="Forward passes in one step of the optimiser.")
+    demographics: bool = Field(
+        default=True, description="Whether the prompt tells who wrote a view, where the data set knows."
+    )
     longest_text: int = Field(default=512, ge=16, description="Tokens of view, template and response; more is cut off.")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         default="auto", description="bf16 halves the memory; auto takes it where the device computes in it."
@@ -53,6 +57,9 @@ class RecipeConfig(Record):
     checkpoint_every: int = Field(default=50, ge=1, description="Steps between two checkpoints.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Older checkpoints are deleted.")
     evaluate_every: int = Field(default=50, ge=1, description="Steps between two measurements on the validation set.")
+    validation_pairs: int = Field(
+        default=32, ge=1, description="Disputes of the validation set that are measured on, from its beginning."
+    )
     sample_disputes: int = Field(
         default=2, ge=0, description="Disputes for which a compromise is written and scored at each measurement."
     )
@@ -135,6 +142,21 @@ class NcaConfig(AlignConfig):
 
     beta: Positive = Field(default=0.1, description="How strongly the start holds the model back.")
     answers: int = Field(default=2, ge=2, description="K: one target and K - 1 answers of the model's own.")
+    reward_temperature: float = Field(
+        default=0.1,
+        ge=0,
+        description="With K above 2, the texts' rewards (a target's is 1, an answer's its ROUGE-L with the target) are "
+        "divided by this before their softmax; 0 gives all weight to the target.",
+    )
+
+    @model_validator(mode="after")
+    def _answers_must_differ(self) -> Self:
+        if self.answers > 2 and not self.hypotheses and self.hypothesis_temperature == 0:
+            raise ValueError(
+                f"answers is {self.answers}, and the likeliest answer is always the same: set hypothesis_temperature "
+                "above 0, such as 1.0"
+            )
+        return self
 
 
 CONFIGS: dict[Recipe, type[RecipeConfig]] = {

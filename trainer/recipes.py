@@ -1,0 +1,63 @@
+"""The recipes by their names: one entry to each of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trainer.config import CONFIGS, ConfigError, Recipe, RecipeConfig
+from trainer.progress import Reporter
+
+
+def _sft(config: Any, folder: Path, reporter: Reporter, resume: bool) -> Path:
+    from trainer import sft
+
+    return sft.train(config, folder, reporter, resume)
+
+
+def _aligning(recipe: Recipe) -> Callable[[Any, Path, Reporter, bool], Path]:
+    def run(config: Any, folder: Path, reporter: Reporter, resume: bool) -> Path:
+        from trainer import align
+
+        return align.train(recipe, config, folder, reporter, resume)
+
+    return run
+
+
+RECIPES: dict[Recipe, Callable[[Any, Path, Reporter, bool], Path]] = {
+    "sft": _sft,
+    "nce": _aligning("nce"),
+    "task": _aligning("task"),
+    "dpo": _aligning("dpo"),
+    "nca": _aligning("nca"),
+}
+
+
+def train(recipe: str, config: RecipeConfig, folder: Path, reporter: Reporter, resume: bool = False) -> Path:
+    """Work through a recipe.
+
+    Args:
+        recipe: one of `RECIPES`.
+        config: its settings, of the class `CONFIGS` names for it.
+        folder: of the run; it gets ``checkpoints`` and ``model``.
+        reporter: is told how far the work is, and asked whether to stop.
+        resume: go on from the newest whole checkpoint, or begin where there is none.
+
+    Returns:
+        the folder of the trained model.
+
+    Raises:
+        ConfigError: an unknown recipe, or settings of another.
+        MissingExtraError: a package of the train extra is missing.
+        Stopped: the reporter said so.
+        EvenhandError: see `trainer.sft.train` and `trainer.align.train`.
+    """
+    run = {str(name): work for name, work in RECIPES.items()}.get(recipe)
+    if run is None:
+        raise ConfigError(f"There is no recipe {recipe!r}.", f"Choose one of: {', '.join(RECIPES)}.")
+    wanted = {str(name): kind for name, kind in CONFIGS.items()}[recipe]
+    if type(config) is not wanted:
+        raise ConfigError(f"The settings are those of {type(config).__name__}, and {recipe} takes {wanted.__name__}.")
+    from trainer.pretrained import require
+
+    require("torch", "transformers", "accelerate", "safetensors", "rouge_score")
+    return run(config, folder, reporter, resume)

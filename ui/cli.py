@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mediator import cli as mediator_cli
+from trainer.dataset_cli import add_dataset
+from trainer.evaluate_cli import add_evaluate
+from trainer.runs_cli import add_runs
+from trainer.train_cli import add_train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +40,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_ui(commands)
     mediator_cli.add_commands(commands)
+    add_dataset(commands)
+    add_train(commands)
+    add_runs(commands)
+    add_evaluate(commands)
     return parser
 
 

@@ -1,0 +1,101 @@
+"""The measurements on small models: rows in the order given, the ablation, what is kept of a likelihood."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the hf extra")
+pytest.importorskip("rouge_score", reason="needs the train extra")
+
+from mediator.errors import InputError
+from trainer.data import Example
+from trainer.evaluate.answers import AnswerSettings, MeasuredModel
+from trainer.evaluate.measure import (
+    Measurement,
+    MeasureSettings,
+    NothingToMeasureError,
+    measure_demographics,
+    measure_forgetting,
+    measure_rouge,
+)
+from trainer.evaluate.rouge import NoReferencesError
+from trainer.progress import Silent
+
+SETTINGS = MeasureSettings(answers=AnswerSettings(tokens=6), best_of=2, window=64)
+
+
+@pytest.fixture
+def models(model_folders: dict[str, Path], tmp_path: Path) -> list[MeasuredModel]:
+    return [MeasuredModel(name, str(folder), tmp_path) for name, folder in model_folders.items()]
+
+
+def quiet(_: str) -> Silent:
+    return Silent()
+
+
+def test_rouge_has_a_row_for_each_model_and_the_best_of_several(
+    models: list[MeasuredModel], examples: list[Example], tmp_path: Path
+) -> None:
+    found = measure_rouge(models, examples[:2], SETTINGS, quiet)
+    assert list(found.rows) == ["base", "best of 2", "tuned"]
+    assert found.pairs == ("pair-0", "pair-1")
+    drawn = AnswerSettings(tokens=6, temperature=1.0, answers=2)
+    from trainer.evaluate.measure import prompts_of
+    from trainer.evaluate.rouge import best_rouge, references_of
+
+    for place, texts in enumerate(models[0].answers(prompts_of(examples[:2]), drawn)):
+        each = [best_rouge(text, references_of(examples[place])) for text in texts]
+        best = max(each, key=lambda one: one.together)
+        assert found.rows["best of 2"]["rougeL"].values[place] == best.rougeL
+    found.save(tmp_path / "rouge.json")
+    assert Measurement.load(tmp_path / "rouge.json") == found
+    with pytest.raises(InputError, match=r"none\.json is not a measurement"):
+        Measurement.load(tmp_path / "none.json")
+
+
+def test_what_cannot_be_measured_is_said_before_a_model_works(examples: list[Example], tmp_path: Path) -> None:
+    nowhere = [MeasuredModel("x", str(tmp_path / "nowhere"), tmp_path)]
+    with pytest.raises(NothingToMeasureError, match="No model"):
+        measure_rouge([], examples, SETTINGS, quiet)
+    with pytest.raises(NothingToMeasureError, match="no pair"):
+        measure_rouge(nowhere, [], SETTINGS, quiet)
+    bare = examples[0].model_copy(update={"candidates": ()})
+    with pytest.raises(NoReferencesError, match="pair-0"):
+        measure_rouge(nowhere, [bare], SETTINGS, quiet)
+
+
+def test_demographics_change_the_prompt_of_those_who_have_them(
+    models: list[MeasuredModel], examples: list[Example]
+) -> None:
+    none = measure_demographics(models[:1], examples, SETTINGS, quiet)
+    assert none.rows == {}
+    assert "No view of this data set" in none.notes[0]
+    view = examples[0].view_a.model_copy(update={"demographics": {"age": "70", "work": "nurse"}})
+    mixed = [examples[0].model_copy(update={"view_a": view}), examples[1]]
+    found = measure_demographics(models[:1], mixed, SETTINGS, quiet)
+    assert list(found.rows) == ["base, with", "base, without"]
+    assert found.pairs == ("pair-0",)
+    from trainer.evaluate.measure import prompts_of
+
+    with_them, without = prompts_of(mixed[:1])[0], prompts_of(mixed[:1], False)[0]
+    assert "nurse" in with_them
+    assert "nurse" not in without
+    assert without == prompts_of(examples[:1])[0]
+
+
+def test_a_likelihood_is_read_once(
+    models: list[MeasuredModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "The park opens at night, and the neighbours share the cost. " * 8
+    first = measure_forgetting(models, text, SETTINGS, quiet)
+    assert len(list(tmp_path.glob("likelihood-*.json"))) == 2
+    figure = first.rows["base"]["log_likelihood"]
+    assert figure.low < figure.mean < figure.high < 0
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the text was read twice")
+
+    monkeypatch.setattr("trainer.evaluate.measure.likelihood", refuse)
+    assert measure_forgetting(models, text, SETTINGS, quiet) == first
+    with pytest.raises(AssertionError, match="read twice"):
+        measure_forgetting(models, text + "More.", SETTINGS, quiet)

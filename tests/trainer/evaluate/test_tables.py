@@ -1,0 +1,81 @@
+"""Tables: their Markdown, the paper's figures beside ours, paired differences, the composition of a pool."""
+
+import pytest
+
+from trainer.data import Example
+from trainer.evaluate.measure import CANDIDATES, Figure, Measurement
+from trainer.evaluate.tables import (
+    composition_table,
+    differences_table,
+    figures_table,
+    markdown_table,
+    neighbours,
+    page_of,
+)
+
+
+def measurement(**rows: list[float | None]) -> Measurement:
+    return Measurement(
+        subject="rouge",
+        pairs=("a", "b", "c"),
+        rows={name: {"rougeL": Figure.of(values)} for name, values in rows.items()},
+        notes=("A note.",),
+    )
+
+
+def cells(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+
+
+def test_markdown_is_aligned_and_safe() -> None:
+    table = markdown_table(["", "x"], [["a|b", "1"], ["c", "22.5"]])
+    assert table.splitlines() == [r"|      |    x |", "|------|-----:|", r"| a\|b |    1 |", r"| c    | 22.5 |"]
+
+
+def test_the_papers_figures_stand_beside_ours() -> None:
+    found = cells(figures_table(measurement(SFT=[0.1, 0.2, 0.3], other=[0.5] * 3), {"SFT": {"rougeL": 0.186}}))
+    assert found[0] == ["", "ROUGE-L", "the paper's ROUGE-L"]
+    assert found[2][0] == "SFT"
+    assert found[2][1].startswith("0.200 [0.1")
+    assert found[2][2] == "0.186"
+    assert found[3][1:] == ["0.500 [0.500, 0.500]", ""]
+
+
+def test_differences_are_paired_and_skip_what_is_missing() -> None:
+    one = measurement(a=[0.1, 0.5, None], b=[0.2, 0.6, 0.9], c=[0.2, 0.6, 0.9])
+    found = cells(differences_table(one, "rougeL", [("a", "b"), ("b", "c"), ("a", "gone")]))
+    assert [row[0] for row in found[2:]] == ["b - a", "c - b"]
+    assert found[2][1:] == ["+0.100 [+0.100, +0.100]", "0.000"]
+    assert found[3][1:] == ["+0.000 [+0.000, +0.000]", "1.000"]
+    assert differences_table(one, "rougeL", [("a", "gone")]) == ""
+
+
+def test_neighbours_leave_the_candidates_out() -> None:
+    assert neighbours(measurement(base=[0.1], SFT=[0.2], **{CANDIDATES: [0.3]})) == [("base", "SFT")]
+
+
+def test_the_composition_counts_every_candidate(examples: list[Example]) -> None:
+    found = {row[0]: row[1:] for row in cells(composition_table(examples))[2:]}
+    assert found == {
+        "single": ["4", "25.0%"],
+        "cot": ["4", "25.0%"],
+        "cot-self-score": ["4", "25.0%"],
+        "cot-feedback": ["4", "25.0%"],
+        "all": ["16", ""],
+    }
+
+
+def test_a_page_has_everything_and_says_what_is_not_there(examples: list[Example]) -> None:
+    empty = Measurement(subject="demographics", rows={}, notes=("There are none.",))
+    page = page_of([measurement(base=[0.1, 0.2, 0.3], SFT=[0.2, 0.3, 0.4]), empty], examples)
+    for words in ("Table 1", "Table 2", "SFT - base", "3 pairs", "A note.", "Table 3", "There are none."):
+        assert words in page
+
+
+def test_figures_are_means_with_weights_and_without_what_is_missing() -> None:
+    assert Figure.of([1.0, None, 3.0]).mean == 2.0
+    assert Figure.of([1.0, None, 3.0]).counted == 2
+    heavy = Figure.of([1.0, 3.0], weights=[1.0, 3.0])
+    assert heavy.mean == pytest.approx(2.5)
+    nothing = Figure.of([None, None])
+    assert (nothing.counted, nothing.mean) == (0, 0.0)

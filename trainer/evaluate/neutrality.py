@@ -1,0 +1,59 @@
+"""Neutrality of answers: how far apart their closeness to the two views is (the paper's Figure 4)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mediator.schema import Dispute, Scores
+from trainer.data import Example
+
+
+class Scorer(Protocol):
+    """What scores texts against both views: `mediator.empathy.EmpathyModel`."""
+
+    def score(self, dispute: Dispute, texts: Sequence[str]) -> list[Scores]:
+        """Score texts, in the order given; raises `InputError` for an empty one."""
+
+
+@dataclass(frozen=True)
+class Leaning:
+    """The calibrated closeness (0..1) of one text to each view."""
+
+    score_a: float
+    score_b: float
+
+    @property
+    def gap(self) -> float:
+        """|a - b|, 0..1; 0 is neutral."""
+        return abs(self.score_a - self.score_b)
+
+    @property
+    def warmth(self) -> float:
+        """min(a, b), 0..1. A text that is about nothing has no gap either: the two belong together."""
+        return min(self.score_a, self.score_b)
+
+
+def leanings(examples: Sequence[Example], answers: Sequence[str], scorer: Scorer) -> list[Leaning | None]:
+    """Score each pair's answer against its two views; None for an empty answer, which has no closeness to anything."""
+    found: list[Leaning | None] = []
+    for example, answer in zip(examples, answers, strict=True):
+        if not answer.strip():
+            found.append(None)
+            continue
+        scores = scorer.score(example, [answer])[0]
+        found.append(Leaning(scores.score_a, scores.score_b))
+    return found
+
+
+def gap_of_candidates(example: Example, scorer: Scorer) -> float | None:
+    """Return the mean gap of a pair's candidates: what the data set itself reaches. None without candidates.
+
+    The scores that the file has are taken; candidates without are scored.
+    """
+    gaps = []
+    for candidate in example.candidates:
+        if candidate.score_a is not None and candidate.score_b is not None:
+            gaps.append(abs(candidate.score_a - candidate.score_b))
+        else:
+            gaps.append(scorer.score(example, [candidate.text])[0].gap)
+    return sum(gaps) / len(gaps) if gaps else None

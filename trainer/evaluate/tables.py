@@ -1,0 +1,159 @@
+"""Measurements as Markdown tables: means with their 95 % intervals, paired differences, the composition of a pool."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from trainer.data import Example
+from trainer.dataset_stats import stats_of
+from trainer.evaluate.bootstrap import paired_difference
+from trainer.evaluate.measure import CANDIDATES, Figure, Measurement
+
+HEADINGS = {
+    "rouge1": "ROUGE-1",
+    "rougeL": "ROUGE-L",
+    "words": "words",
+    "gap": "gap",
+    "warmth": "warmth",
+    "log_likelihood": "log-likelihood of a token (nats)",
+}
+
+TITLES = {
+    "rouge": "ROUGE (the paper's Table 2)",
+    "neutrality": "Neutrality (the paper's Figure 4)",
+    "demographics": "With and without demographics (the paper's Table 3)",
+    "forgetting": "Forgetting (the paper's Table 4)",
+}
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a Markdown table, its columns aligned; the first is text, the others are numbers."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(head))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if number == 0 else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = "|".join(
+        "-" * (width + 2) if number == 0 else "-" * (width + 1) + ":" for number, width in enumerate(widths)
+    )
+    return "\n".join([line(cells[0]), f"|{rule}|", *(line(row) for row in cells[1:])])
+
+
+def shown(figure: Figure | None, digits: int = 3) -> str:
+    """A figure as ``.321 [.300, .342]``; empty for none."""
+    if figure is None or not figure.counted:
+        return ""
+    return f"{figure.mean:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
+
+
+def figures_table(
+    measurement: Measurement, published: Mapping[str, Mapping[str, float]] | None = None, digits: int = 3
+) -> str:
+    """Write a measurement's rows as a Markdown table.
+
+    Args:
+        measurement: to write.
+        published: row -> figure -> what the paper has; a column beside each of ours.
+        digits: after the point.
+    """
+    names = list(dict.fromkeys(name for row in measurement.rows.values() for name in row))
+    beside = [name for name in names if published and any(name in row for row in published.values())]
+    head = [""]
+    for name in names:
+        head.append(HEADINGS.get(name, name))
+        if name in beside:
+            head.append(f"the paper's {HEADINGS.get(name, name).split(' of ')[0]}")
+    lines = []
+    for row, figures in measurement.rows.items():
+        line = [row]
+        for name in names:
+            line.append(shown(figures.get(name), 1 if name == "words" else digits))
+            if name in beside:
+                value = (published or {}).get(row, {}).get(name)
+                line.append("" if value is None else f"{value:.{digits}f}")
+        lines.append(line)
+    return markdown_table(head, lines)
+
+
+def differences_table(
+    measurement: Measurement, name: str, comparisons: Sequence[tuple[str, str]], seed: int = 0, digits: int = 3
+) -> str:
+    """Write paired differences between rows: the same pairs are drawn for both, so what they share falls out.
+
+    Args:
+        measurement: with both rows of each comparison; comparisons with a row that is missing are passed over.
+        name: of the figure to compare.
+        comparisons: (first, second); the difference is second - first.
+        seed: of the bootstrap.
+        digits: after the point.
+    """
+    lines = []
+    for first, second in comparisons:
+        if name not in measurement.rows.get(first, {}) or name not in measurement.rows.get(second, {}):
+            continue
+        both = [
+            (before, after)
+            for before, after in zip(
+                measurement.rows[first][name].values, measurement.rows[second][name].values, strict=True
+            )
+            if before is not None and after is not None
+        ]
+        if not both:
+            continue
+        found = paired_difference([one for one, _ in both], [two for _, two in both], seed)
+        lines.append(
+            [
+                f"{second} - {first}",
+                f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]",
+                f"{found.opposite:.3f}",
+            ]
+        )
+    return markdown_table(["", HEADINGS.get(name, name), "opposite order"], lines) if lines else ""
+
+
+def neighbours(measurement: Measurement) -> list[tuple[str, str]]:
+    """Each row with the one before it: what each step of the method adds."""
+    rows = [row for row in measurement.rows if row != CANDIDATES]
+    return list(pairwise(rows))
+
+
+def composition_table(examples: Sequence[Example]) -> str:
+    """Which strategy the pool's candidates came from (the paper's Table 1), as Markdown."""
+    stats = stats_of(examples)
+    rows = [[name, str(group.candidates), f"{group.share:.1%}"] for name, group in stats.strategies.items()]
+    return markdown_table(["strategy", "candidates", "share"], [*rows, ["all", str(stats.all.candidates), ""]])
+
+
+def page_of(measurements: Sequence[Measurement], examples: Sequence[Example] = (), seed: int = 0) -> str:
+    """Write all measurements as one Markdown text, with their differences and notes."""
+    parts = []
+    if any(example.candidates for example in examples):
+        parts.append(f"## The candidates by strategy (the paper's Table 1)\n\n{composition_table(examples)}")
+    for measurement in measurements:
+        text = [f"## {TITLES[measurement.subject]}"]
+        if measurement.rows:
+            text.append(figures_table(measurement))
+            main = {"rouge": "rougeL", "neutrality": "gap", "demographics": "rougeL", "forgetting": "log_likelihood"}
+            differences = _comparable(measurement, main[measurement.subject])
+            if differences and (table := differences_table(measurement, main[measurement.subject], differences, seed)):
+                text.append(f"On the same {'pairs' if measurement.pairs else 'windows'}:\n\n{table}")
+            size = f"{len(measurement.pairs)} pairs. " if measurement.pairs else ""
+            text.append(f"{size}Brackets: 95 % bootstrap intervals. {' '.join(measurement.notes)}")
+        else:
+            text.append(" ".join(measurement.notes))
+        parts.append("\n\n".join(text))
+    return "\n\n".join(parts) + "\n"
+
+
+def _comparable(measurement: Measurement, name: str) -> list[tuple[str, str]]:
+    """The neighbours that were measured on the same things: as many values, equally heavy."""
+    return [
+        (first, second)
+        for first, second in neighbours(measurement)
+        if len(measurement.rows[first][name].values) == len(measurement.rows[second][name].values)
+        and measurement.rows[first][name].weights == measurement.rows[second][name].weights
+    ]

@@ -40,7 +40,7 @@ def build(workspace: "Workspace | None" = None) -> "gradio.Blocks":
     load_gradio()
     import gradio as gr
 
-    from ui import models, sessions
+    from ui import models, sessions, train
     from ui.components import masthead
     from ui.engine import Engine
     from ui.mediate import MediateTab
@@ -51,13 +51,25 @@ def build(workspace: "Workspace | None" = None) -> "gradio.Blocks":
     t, icon = translator(), asset("icon.svg").read_text(encoding="utf-8")
     with gr.Blocks(title="Evenhand", analytics_enabled=False, fill_width=False) as page:
         head = gr.HTML(masthead(icon), elem_id="eh-masthead", apply_default_css=False, js_on_load=None)
-        with gr.Tabs(elem_id="eh-tabs"):
+        with gr.Tabs(elem_id="eh-tabs") as tabs:
             with gr.Tab(t("mediate.tab"), id="mediate"):
                 mediate = MediateTab(workspace)
             with gr.Tab(t("sessions.tab"), id="sessions"):
                 sessions.build_tab(workspace)
+            with gr.Tab(t("train.tab"), id="train"):
+                trained = train.build_tab()
             with gr.Tab(t("models.tab"), id="models"):
                 models.build_tab(workspace.engine)
+        # Another writer was chosen: that is saved, and where the text goes is said anew.
+        written = mediate.page
+        trained.use(written.fields.model, tabs, "mediate").success(
+            mediate.on_typed,
+            inputs={*written.form},
+            outputs=[written.address, written.saved, written.safety, written.where, *written.counts],
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
 
         def on_language(request: gr.Request) -> str:
             return masthead(icon, language_of(request))
@@ -70,6 +82,7 @@ def build(workspace: "Workspace | None" = None) -> "gradio.Blocks":
             show_progress="hidden",
             api_visibility="private",
         )
+        page.load(None, js=train.KEEP_THE_TAB, api_visibility="private")
         page.unload(mediate.on_leave)
     return page
 

@@ -124,8 +124,7 @@ class BatchClient:
 
         stall = 120.0
         options: dict[str, Any] = {"max_retries": 0, "timeout": anthropic.Timeout(stall, connect=10.0)}
-        key = key_for_claude(str(anthropic.AsyncAnthropic(**options, api_key="-").base_url))
-        if key is not None:
+        if (key := key_for_claude()) is not None:
             options["api_key"] = key.reveal()
         try:
             client: Any = anthropic.AsyncAnthropic(**options)

@@ -173,7 +173,7 @@ def _curve(model: Any, texts: list[Text], cache: TrunkCache | None, keys: list[s
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 3e-2)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 1e-2)])
 def test_the_loss_curve_is_that_of_the_whole_model(
     family: str, dtype: torch.dtype, tolerance: float, tmp_path: Path
 ) -> None:
@@ -184,7 +184,7 @@ def test_the_loss_curve_is_that_of_the_whole_model(
     cache = _cache(tmp_path, model)
     kept = _curve(model, texts, cache, cache.build(model, texts, batch=3), loss)
     assert kept == pytest.approx(plain, rel=tolerance)
-    assert abs(plain[0] - plain[-1]) > 10 * tolerance * abs(plain[0]) or dtype == torch.bfloat16  # it moved
+    assert max(plain) - min(plain) > 5 * tolerance * abs(plain[0])  # it moved
     other = _model(family, dtype, seed=9)
     assert _curve(other, texts, None, [], loss) != pytest.approx(plain, rel=tolerance)
 
@@ -201,8 +201,8 @@ def test_in_mixed_precision_too_the_loss_curve_is_that_of_the_whole_model(tmp_pa
             keys = cache.build(model, _texts(), batch=3)
             assert cache.states(keys)[0].dtype == torch.bfloat16
             curves.append(_curve(model, _texts(), cache if cached else None, keys, "nce"))
-    assert curves[1] == pytest.approx(curves[0], rel=3e-2)
-    assert max(curves[0]) > 1.2 * min(curves[0])
+    assert curves[1] == pytest.approx(curves[0], rel=3e-3)
+    assert max(curves[0]) - min(curves[0]) > 0.5
 
 
 def test_training_the_top_trains_the_model() -> None:

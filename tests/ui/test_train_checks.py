@@ -22,6 +22,10 @@ from ui.train_checks import checked, config_of, extra_is_missing
 from ui.train_form import draft_of
 
 
+LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 32, "num_hidden_layers": 4,
+         "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 300, "max_position_embeddings": 512}  # fmt: skip
+
+
 @pytest.fixture(autouse=True)
 def data(tmp_path, monkeypatch):
     monkeypatch.setenv("EVENHAND_DATA_FOLDER", str(tmp_path / "data"))
@@ -30,10 +34,23 @@ def data(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    pytest.importorskip("torch", reason="torch is not installed")
-    from support.toy_training import toy_model
+    """A checkpoint of a small Llama: what is read of it before a run starts, weights included. Made without torch."""
+    numpy = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
+    from numpy import zeros
 
-    return toy_model(tmp_path_factory.mktemp("model") / "toy", width=32, layers=4)
+    folder = tmp_path_factory.mktemp("model") / "toy"
+    folder.mkdir()
+    shapes = {"self_attn.q_proj": (32, 32), "self_attn.k_proj": (32, 32), "self_attn.v_proj": (32, 32),
+              "self_attn.o_proj": (32, 32), "mlp.gate_proj": (64, 32), "mlp.up_proj": (64, 32),
+              "mlp.down_proj": (32, 64)}  # fmt: skip
+    tensors = {f"model.layers.{layer}.{name}.weight": shape for layer in range(4) for name, shape in shapes.items()}
+    tensors |= {"model.embed_tokens.weight": (300, 32), "lm_head.weight": (300, 32), "model.norm.weight": (32,)}
+    numpy.save_file(
+        {name: zeros(shape, "float32") for name, shape in tensors.items()}, str(folder / "model.safetensors")
+    )
+    (folder / "config.json").write_text(json.dumps(LLAMA))
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
 
 
 def draft(recipe="sft", processes="1", **values):

@@ -16,102 +16,19 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reproduction_page import write_page
+from reproduction_plan import ALWAYS, RUNS, Plan, Recorder
 
 from mediator.errors import EvenhandError, InputError
 from trainer.config import make_config
 from trainer.data import Example, read_examples, write_examples
 from trainer.evaluate.measure import Measurement
 from trainer.evaluate_cli import Progress
-
-RUNS: dict[str, tuple[str, dict[str, Any]]] = {
-    "+NCE": ("nce", {"score": "log_ratio"}),
-    "+task": ("task", {}),
-    "+DPO": ("dpo", {}),
-    "+NCE (sum)": ("nce", {"score": "sum"}),
-    "+NCE (mean)": ("nce", {"score": "mean"}),
-    "+task (mean)": ("task", {"score": "mean"}),
-    "+task (log ratio)": ("task", {"score": "log_ratio"}),
-    "+NCA": ("nca", {}),
-}
-"""Name in the tables -> recipe and what differs from its defaults."""
-
-ALWAYS = ("+NCE", "+task", "+DPO")
-
-
-class Recorder(Progress):
-    """Shows progress, and keeps the metrics of a run in a file for the curves."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        super().__init__(name)
-        self._path = folder / "metrics.jsonl"
-        self._step = 0
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def metrics(self, step: int, steps: int, epoch: float, values: Mapping[str, float]) -> None:
-        """Add a line to the file."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "steps": steps, "epoch": epoch, **values}) + "\n")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the options say, and where everything lies."""
-
-    options: argparse.Namespace
-    output: Path
-
-    def folder(self, name: str) -> Path:
-        """The folder of a run."""
-        plain = "".join(letter if letter.isalnum() else "-" for letter in name.strip("+").lower())
-        return self.output / "runs" / plain.strip("-")
-
-    def model(self, name: str) -> Path:
-        """The folder of a trained model, or of the base."""
-        return Path(self.options.base) if name == "base" else self.folder(name) / "model"
-
-    @property
-    def runs(self) -> list[str]:
-        """The alignments to make."""
-        return list(dict.fromkeys([*ALWAYS, *self.options.also]))
-
-    def settings(self, name: str) -> tuple[str, dict[str, Any]]:
-        """Recipe and settings of a run."""
-        options = self.options
-        data = self.output / "data"
-        shared = {
-            "dataset": str(data / "train.jsonl"),
-            "batch_size": options.batch,
-            "gradient_accumulation": options.accumulation,
-            "longest_text": options.longest_text,
-            "seed": options.seed,
-            "device": options.device,
-            "evaluate_every": 10**6,
-            "sample_disputes": 0,
-            "checkpoint_every": options.checkpoint_every,
-        }
-        if name == "SFT":
-            rate = {"learning_rate": options.sft_rate, "epochs": options.sft_epochs}
-            return "sft", {**shared, **rate, "model": str(options.base)}
-        recipe, own = RUNS[name]
-        epochs = options.task_epochs if recipe == "task" else options.nce_epochs
-        aligned = {
-            "model": str(self.model("SFT")),
-            "layers": options.layers,
-            "learning_rate": options.rate,
-            "epochs": epochs,
-            "hypothesis_tokens": options.tokens,
-            "dataset": str(data / "align.jsonl"),
-            "hypotheses": str(data / "hypotheses.jsonl"),
-        }
-        return recipe, {**shared, **aligned, **own}
-
 
 # -- the stages -----------------------------------------------------------------------------------------------------
 
@@ -121,27 +38,29 @@ def divide(plan: Plan) -> tuple[list[Example], list[Example]]:
     from trainer.splits import split
 
     folder = plan.output / "data"
-    if not (folder / "done").is_file():
+    options = plan.options
+    asked = [options.dataset, options.seed, options.train_pairs, options.align_pairs, options.test_pairs]
+    if (folder / "done").is_file():
+        if json.loads((folder / "done").read_text(encoding="utf-8"))["asked"] != asked:
+            raise InputError(f"{folder} holds other pairs than these.", "Choose another --output, or delete it.")
+    else:
         folder.mkdir(parents=True, exist_ok=True)
         examples = [example for example in read_examples(plan.options.dataset) if example.candidates]
-        found = split(examples, seed=plan.options.seed)
+        found = split(examples, seed=options.seed)
         parts = found.parts()
-        parts["train"] = parts["train"][: plan.options.train_pairs or None]
-        parts["test"] = parts["test"][: plan.options.test_pairs or None]
-        parts["align"] = parts["train"][: plan.options.align_pairs or None]
+        parts["train"] = parts["train"][: options.train_pairs or None]
+        parts["test"] = parts["test"][: options.test_pairs or None]
+        parts["align"] = parts["train"][: options.align_pairs or None]
         for name, part in parts.items():
             write_examples(folder / f"{name}.jsonl", part)
         sizes = {name: len(part) for name, part in parts.items()}
-        facts = {"pairs": len(examples), **sizes, "left_out": len(found.left_out)}
+        facts = {"pairs": len(examples), **sizes, "left_out": len(found.left_out), "asked": asked}
         (folder / "done").write_text(json.dumps(facts), encoding="utf-8")
     return read_examples(folder / "align.jsonl"), read_examples(folder / "test.jsonl")
 
 
 def train(plan: Plan, name: str, threads: int) -> float:
     """Work through one run; return the seconds it took, of earlier sessions too."""
-    from trainer.recipes import train as train_recipe
-
-    use_threads(threads)
     folder = plan.folder(name)
     recipe, settings = plan.settings(name)
     facts = folder / "stage.json"
@@ -155,6 +74,9 @@ def train(plan: Plan, name: str, threads: int) -> float:
         )
     if known.get("done"):
         return float(known["seconds"])
+    from trainer.recipes import train as train_recipe
+
+    use_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
     facts.write_text(json.dumps(known, indent=1), encoding="utf-8")
     started = time.monotonic()
@@ -182,15 +104,31 @@ def write_hypotheses(plan: Plan, examples: Sequence[Example]) -> list[str]:
     return [texts[0] for texts in read_hypotheses(path, examples, 1)]
 
 
-def align_all(plan: Plan) -> dict[str, float]:
-    """Make all alignments, as many at a time as --jobs says; return the seconds of each."""
+def side_by_side(plan: Plan, work: Callable[[Plan, str, int], float], names: Sequence[str]) -> dict[str, float]:
+    """Do the work for each name, as many at a time as --jobs says; return what it returns."""
     threads = plan.options.threads
     if plan.options.jobs == 1:
-        return {name: train(plan, name, threads) for name in plan.runs}
+        return {name: work(plan, name, threads) for name in names}
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads in an unknown state
     with ProcessPoolExecutor(plan.options.jobs, mp_context=spawn) as pool:
-        waiting = {pool.submit(train, plan, name, threads): name for name in plan.runs}
+        waiting = {pool.submit(work, plan, name, threads): name for name in names}
         return {waiting[one]: one.result() for one in as_completed(waiting)}
+
+
+def answer(plan: Plan, name: str, threads: int) -> float:
+    """Write the answers of one model to the test pairs, so that measuring finds them; return the seconds."""
+    from trainer.evaluate.answers import MeasuredModel
+    from trainer.evaluate.measure import best_of_settings, prompts_of
+
+    use_threads(threads)
+    started = time.monotonic()
+    prompts = prompts_of(read_examples(plan.output / "data" / "test.jsonl"))
+    settings = measure_settings(plan)
+    model = MeasuredModel(name, str(plan.model(name)), plan.output / "answers", device=plan.options.device)
+    model.answers(prompts, settings.answers, Progress(f"answers of {name}"))
+    if name == "base":
+        model.answers(prompts, best_of_settings(settings), Progress(f"{settings.best_of} answers each of {name}"))
+    return time.monotonic() - started
 
 
 def answer_settings(plan: Plan) -> Any:
@@ -203,29 +141,31 @@ def answer_settings(plan: Plan) -> Any:
     )
 
 
-def measure(plan: Plan, examples: Sequence[Example], names: Sequence[str]) -> list[Measurement]:
-    """ROUGE, neutrality and forgetting of the base and of all that was trained from it."""
-    from mediator.empathy import EmpathyModel
-    from trainer.evaluate.answers import MeasuredModel
-    from trainer.evaluate.forgetting import read_prose
-    from trainer.evaluate.measure import (
-        MeasureSettings,
-        measure_demographics,
-        measure_forgetting,
-        measure_neutrality,
-        measure_rouge,
-    )
+def measure_settings(plan: Plan) -> Any:
+    """How everything is measured."""
+    from trainer.evaluate.measure import MeasureSettings
 
     options = plan.options
-    kept = plan.output / "answers"
-    models = [MeasuredModel(name, str(plan.model(name)), kept, device=options.device) for name in names]
-    settings = MeasureSettings(
+    return MeasureSettings(
         answers=answer_settings(plan),
         seed=options.seed,
         best_of_temperature=options.temperature,
         window=options.longest_text,
         windows=options.windows,
     )
+
+
+def measure(plan: Plan, examples: Sequence[Example], names: Sequence[str]) -> list[Measurement]:
+    """ROUGE, neutrality and forgetting of the base and of all that was trained from it."""
+    from mediator.empathy import EmpathyModel
+    from trainer.evaluate.answers import MeasuredModel
+    from trainer.evaluate.forgetting import read_prose
+    from trainer.evaluate.measure import measure_demographics, measure_forgetting, measure_neutrality, measure_rouge
+
+    options = plan.options
+    kept = plan.output / "answers"
+    models = [MeasuredModel(name, str(plan.model(name)), kept, device=options.device) for name in names]
+    settings = measure_settings(plan)
     found = [measure_rouge(models, examples, settings, Progress)]
     scorer = EmpathyModel.load()
     try:
@@ -285,8 +225,7 @@ def use_threads(threads: int) -> None:
 def run(options: argparse.Namespace) -> Path:
     """Do all of it; return the page."""
     plan = Plan(options, Path(options.output))
-    whole = options.threads * options.jobs
-    use_threads(whole)
+    use_threads(options.threads_alone)
     seconds: dict[str, float] = {}
 
     def timed(name: str, work: Any, *given: Any) -> Any:
@@ -297,11 +236,12 @@ def run(options: argparse.Namespace) -> Path:
         return result
 
     learned, tested = timed("split", divide, plan)
-    timed("SFT", train, plan, "SFT", whole)
+    timed("SFT", train, plan, "SFT", options.threads_alone)
     answers = timed("hypotheses", write_hypotheses, plan, learned)
     weights = timed("second term", second_term, plan, learned, answers)
-    spent = timed("alignment", align_all, plan)
+    spent = timed("alignments", side_by_side, plan, train, plan.runs)
     names = ["base", "SFT", *plan.runs]
+    timed("answers", side_by_side, plan, answer, names)
     measurements = timed("measurement", measure, plan, tested, names)
     facts = {
         "options": {name: str(value) for name, value in sorted(vars(options).items())},
@@ -332,8 +272,8 @@ def main() -> int:
     add("--output", required=True, type=Path)
     add("--also", action="append", default=[], choices=[name for name in RUNS if name not in ALWAYS])
     add("--train-pairs", type=int, default=0, help="at most so many pairs to learn from; 0: all")
-    add("--align-pairs", type=int, default=0, help="at most so many of them for the alignments; 0: all")
-    add("--test-pairs", type=int, default=100, help="at most so many pairs to measure on; 0: all")
+    add("--align-pairs", type=int, default=120, help="at most so many of them for the alignments; 0: all")
+    add("--test-pairs", type=int, default=80, help="at most so many pairs to measure on; 0: all")
     add("--sft-epochs", type=float, default=1.0, help="the paper: 1")
     add("--nce-epochs", type=float, default=8.0, help="of NCE, DPO and NCA; the paper: 8")
     add("--task-epochs", type=float, default=12.0, help="the paper: 12")
@@ -348,8 +288,9 @@ def main() -> int:
     add("--temperature", type=float, default=1.0, help="at which the best of 5 are drawn")
     add("--windows", type=int, default=128, help="windows of the prose, evenly spaced; 0: all")
     add("--checkpoint-every", type=int, default=200)
-    add("--jobs", type=int, default=2, help="alignments at the same time")
-    add("--threads", type=int, default=1, help="of each of these; what is done alone has all of them")
+    add("--jobs", type=int, default=2, help="alignments, or models that answer, at the same time")
+    add("--threads", type=int, default=1, help="of each of these")
+    add("--threads-alone", type=int, default=1, help="of what runs alone; more pays only where the cores are free")
     add("--seed", type=int, default=0)
     add("--device", default="auto", choices=("auto", "cpu", "cuda"))
     options = parser.parse_args()

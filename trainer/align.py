@@ -19,12 +19,11 @@ from trainer.config import AlignConfig, NcaConfig, TaskConfig
 from trainer.data import DatasetError, Example
 from trainer.decoder_parts import Top
 from trainer.evaluate.rouge import best_rouge
+from trainer.network import Network, batch_of, encode_answer, prompt_room
 from trainer.pairs import Pair, Pairs, needs_start
 from trainer.progress import Reporter, Stopped
 from trainer.prompting import Encoded, prompt_of
-from trainer.training import Network
 from trainer.trunk import TrunkCache, text_key, top
-from trainer.watching import batch_of, encode_answer, prompt_room
 from trainer.workshop import Workshop, all_at_once, finished, first_then_others, open_workshop
 
 HYPOTHESES_FILE = "hypotheses.jsonl"

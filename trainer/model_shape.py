@@ -9,7 +9,7 @@ from typing import Any
 
 from mediator.errors import ModelFileError
 from mediator.settings import user_path
-from trainer.pretrained import check_folder, weight_files
+from trainer.model_files import check_folder, weight_files
 
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 
@@ -31,6 +31,7 @@ class ModelShape:
         vocabulary: tokens.
         context: tokens that the model was made for; 0 for unknown.
         stored: bytes of the weight files; 0 where they are not on this computer.
+        kind: what config.json calls it, such as ``llama``.
     """
 
     layers: tuple[int, ...]
@@ -45,6 +46,7 @@ class ModelShape:
     vocabulary: int
     context: int
     stored: int
+    kind: str = ""
 
     @property
     def parameters(self) -> int:
@@ -136,6 +138,7 @@ def _shape(folder: Path, config: dict[str, Any]) -> ModelShape:
         vocabulary=vocabulary,
         context=context,
         stored=stored,
+        kind=str(config.get("model_type", "")),
     )
 
 

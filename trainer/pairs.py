@@ -13,10 +13,10 @@ from torch import Tensor
 
 from trainer import losses
 from trainer.config import AlignConfig, DpoConfig, NcaConfig, NceConfig, TaskConfig
+from trainer.material import Material, Tally
+from trainer.network import Batch, batch_of
 from trainer.prompting import Encoded
-from trainer.training import Batch, Material, Tally
 from trainer.trunk import TrunkCache
-from trainer.watching import batch_of
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,9 @@
 import importlib.util
 import os
 import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,23 @@ from mediator.memory import SKIP_VARIABLE, NotEnoughMemory, available, gigabytes
 from mediator.settings import data_folder, user_path
 from trainer.config import AlignConfig, Recipe, RecipeConfig
 from trainer.data import DatasetError, Example, read_examples
+from trainer.gpus import gpu_memory
 from trainer.memory_need import Need, Texts, need, steps
 from trainer.model_shape import ModelShape, read_shape
 
-__all__ = ["Estimate", "NoSuitableDevice", "NotEnoughDisk", "NotEnoughMemory", "UnusableData", "check", "gpu_memory"]
+__all__ = [
+    "DoesNotFit",
+    "Estimate",
+    "NoSuitableDevice",
+    "NotEnoughDisk",
+    "NotEnoughMemory",
+    "UnusableData",
+    "check",
+]
 
 
-_ASKED_AGAIN = 5.0  # seconds for which what the GPUs said holds: the page checks at each key
+_CUT = ("llama", "mistral", "qwen2", "qwen3")
+"""Kinds of models whose layers `trainer.decoder_parts` can run apart."""
 
 
 class NotEnoughDisk(EvenhandError):
@@ -31,6 +39,10 @@ class NotEnoughDisk(EvenhandError):
 
 class UnusableData(InputError):
     """A data set has nothing that a recipe could learn from."""
+
+
+class DoesNotFit(InputError):
+    """A setting does not go with the model."""
 
 
 class NoSuitableDevice(InputError):
@@ -96,7 +108,7 @@ def check(recipe: Recipe | str, config: RecipeConfig, folder: Path | None = None
     Raises:
         MissingExtraError: packages for training are not installed.
         ModelFileError: the model is missing or none that can be trained.
-        ConfigError, TooManyLayers: settings that do not fit the model.
+        DoesNotFit: a setting does not go with the model.
         DatasetError: a data set cannot be read; names the first bad line and how many there are.
         UnusableData: a data set holds nothing for this recipe.
         NoSuitableDevice: a GPU is asked for, and there is none.
@@ -105,7 +117,7 @@ def check(recipe: Recipe | str, config: RecipeConfig, folder: Path | None = None
     _check_packages(config)
     shape = read_shape(config.model)
     if shape is not None:
-        _check_layers(config, shape)
+        _check_fit(config, shape)
     texts = _check_data(config)
     gpus = gpu_memory() if config.device != "cpu" else ()
     gpu = _check_device(config, gpus, processes)
@@ -156,46 +168,6 @@ def check(recipe: Recipe | str, config: RecipeConfig, folder: Path | None = None
     )
 
 
-def gpu_memory() -> tuple[int, ...]:
-    """Return the free bytes of each NVIDIA GPU that torch could use; empty without a GPU, or for torch's CPU build."""
-    return _ask_gpus(int(time.monotonic() / _ASKED_AGAIN)) if _torch_has_cuda() else ()
-
-
-@lru_cache(maxsize=1)
-def _ask_gpus(when: int) -> tuple[int, ...]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ()
-    try:
-        answer = subprocess.run(  # noqa: S603 - a program of the system, with fixed arguments
-            [program, "--query-gpu=memory.free", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        ).stdout
-        free = [int(line) << 20 for line in answer.split("\n") if line.strip().isdigit()]
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return ()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return tuple(free)
-    chosen = [part.strip() for part in visible.split(",") if part.strip()]
-    if all(part.isdigit() for part in chosen):
-        return tuple(free[int(part)] for part in chosen if int(part) < len(free))
-    return tuple(free[: len(chosen)])  # named by something else than their numbers
-
-
-@cache
-def _torch_has_cuda() -> bool:
-    """Whether the installed torch was built for CUDA, told from its libraries."""
-    found = importlib.util.find_spec("torch")
-    if found is None or not found.submodule_search_locations:
-        return False
-    libraries = Path(next(iter(found.submodule_search_locations))) / "lib"
-    return any(libraries.glob("*torch_cuda*"))
-
-
 def _check_packages(config: RecipeConfig) -> None:
     wanted = ["torch", "transformers", "accelerate", "safetensors"]
     if config.trainable in ("lora", "qlora"):
@@ -208,11 +180,23 @@ def _check_packages(config: RecipeConfig) -> None:
         )
 
 
-def _check_layers(config: RecipeConfig, shape: ModelShape) -> None:
+def _check_fit(config: RecipeConfig, shape: ModelShape) -> None:
+    """Refuse settings that this model cannot follow; the recipes would find out after loading it."""
     if config.trainable == "last_layers" and config.layers > len(shape.layers):
-        raise InputError(
+        raise DoesNotFit(
             f"layers is {config.layers}, and the model has {len(shape.layers)} decoder layers.",
             f"Set layers to at most {len(shape.layers)}, or trainable = all.",
+        )
+    if config.trainable == "last_layers" and config.train_head and not shape.head:
+        raise DoesNotFit(
+            "train_head: the output head of this model is one matrix with its embeddings, below the frozen layers.",
+            "Set train_head = false, or trainable = all.",
+        )
+    if isinstance(config, AlignConfig) and config.trunk_cache and shape.kind not in _CUT:
+        raise DoesNotFit(
+            f"trunk_cache: the activations of a model of the kind {shape.kind} cannot be kept; this is known to be "
+            f"right for {', '.join(_CUT)} only.",
+            "Set trunk_cache = false.",
         )
 
 
@@ -274,6 +258,8 @@ def _check_device(config: RecipeConfig, gpus: tuple[int, ...], processes: int) -
         raise NoSuitableDevice(
             f"{processes} processes need {processes} GPUs, and there are {len(gpus)}.", f"Set --processes {len(gpus)}."
         )
+    if config.trainable == "qlora" and importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingExtraError("trainable = qlora needs bitsandbytes.", "Install it with: pip install bitsandbytes")
     return bool(gpus)
 
 

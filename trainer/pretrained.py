@@ -13,17 +13,23 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mediator.errors import EvenhandError, InputError, MissingExtraError, ModelFileError
 from mediator.settings import user_path
+from trainer.model_files import OLD_TOKENIZER, check_folder, weight_files
 
 if TYPE_CHECKING:
     import torch
+
+__all__ = [
+    "RECIPE_FILE", "Device", "NoSuchDevice", "Precision", "check_folder", "check_vocabulary", "dtype_of", "load",
+    "load_quantised", "load_tokenizer", "quiet", "require", "resolved", "save", "torch_device", "weight_files",
+]  # fmt: skip
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when transformers is imported, which is later
 
 Precision = Literal["auto", "bf16", "fp32"]
 Device = Literal["auto", "cpu", "cuda"]
 
 RECIPE_FILE = "evenhand.json"
 """In the folder of a trained model: what it was trained with."""
-
-_OLD_TOKENIZER = "tokenizer.model"  # SentencePiece's file, which exporters want and transformers 5 drops on saving
 
 
 class NoSuchDevice(InputError):
@@ -62,7 +68,7 @@ def load(
     tokenizer = load_tokenizer(name)
     with explained(name), quiet():
         model = AutoModelForCausalLM.from_pretrained(
-            _source(name), dtype=kind, trust_remote_code=False, use_safetensors=True
+            _source(name), dtype=kind, trust_remote_code=False, use_safetensors=True, **_of_hub(name)
         )
         model = model.to(place).eval()
     check_vocabulary(name, model, tokenizer)
@@ -103,6 +109,7 @@ def load_quantised(name: str, device: Device = "auto") -> tuple[Any, Any]:
             device_map={"": torch_device(device)},
             trust_remote_code=False,
             use_safetensors=True,
+            **_of_hub(name),
         ).eval()
     check_vocabulary(name, model, tokenizer)
     return model, tokenizer
@@ -112,10 +119,12 @@ def load_tokenizer(name: str) -> Any:
     """Load a model's tokenizer, with a padding token (see `load`). Raises `ModelFileError`, `MissingExtraError`."""
     require("transformers")
     check_folder(name)
+    if os.path.isdir(user_path(name)):
+        _check_kind(user_path(name))
     from transformers import AutoTokenizer
 
     with explained(name), quiet():
-        tokenizer = AutoTokenizer.from_pretrained(_source(name), trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(_source(name), trust_remote_code=False, **_of_hub(name))
     if tokenizer.eos_token_id is None:
         raise ModelFileError(
             f"The tokenizer of {name} names no end-of-text token, so a model could never learn to stop.",
@@ -166,8 +175,8 @@ def save(
     with quiet():
         model.save_pretrained(partial)
         _save_tokenizer(tokenizer, partial)
-    if original := _file_of(base, _OLD_TOKENIZER):
-        shutil.copyfile(original, partial / _OLD_TOKENIZER)
+    if original := _file_of(base, OLD_TOKENIZER):
+        shutil.copyfile(original, partial / OLD_TOKENIZER)
     (partial / RECIPE_FILE).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for file in partial.iterdir():
         _sync(file)
@@ -237,75 +246,12 @@ def dtype_of(precision: Literal["bf16", "fp32"]) -> "torch.dtype":
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-# -- what can be wrong with a checkpoint ----------------------------------------------------------------------------
-
-
-def check_folder(name: str, kind: bool = True) -> None:
-    """Raise `ModelFileError` for a folder that cannot be loaded; a name that may be one on the hub passes.
-
-    ``kind`` also checks that transformers knows this kind of model, and imports it, which takes seconds.
-    """
-    if not name.strip():
-        raise ModelFileError("No model is named.", "Set `model` to a folder or a name on the Hugging Face hub.")
-    folder = user_path(name)
-    if os.path.isfile(folder):
-        raise ModelFileError(
-            f"{name} is a file, and a model to train is a folder.",
-            "A GGUF file cannot be trained; name the checkpoint it was made from."
-            if name.lower().endswith(".gguf")
-            else "Name the folder it lies in.",
-        )
-    if not os.path.isdir(folder):
-        if name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
-            raise ModelFileError(f"There is no folder {name}.", "Check the path of the model.")
-        return
-    if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
-            raise ModelFileError(
-                f"{name} holds an adapter, not a model.", "Name the model that was trained with it, or merge the two."
-            )
-        raise ModelFileError(f"{name} holds no model: config.json is missing.", "Choose a folder of transformers.")
-    if kind:
-        _check_kind(folder)
-    for file in weight_files(folder):
-        _check_safetensors(file)
-    if not any((folder / file).is_file() for file in ("tokenizer.json", _OLD_TOKENIZER, "vocab.json", "vocab.txt")):
-        raise ModelFileError(
-            f"{name} holds no tokenizer: there is no tokenizer.json.", "Copy it from where the model came from."
-        )
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files of a model's folder. Raises `ModelFileError` where one is missing."""
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file():
-        return [folder / "model.safetensors"]
-    if index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ModelFileError(f"{index} is damaged.", "Fetch the model again.") from error
-        for name in names:
-            if not (folder / name).is_file():
-                raise ModelFileError(f"{folder} lacks {name}, which holds a part of the weights.", "Fetch it again.")
-        return [folder / name for name in names]
-    if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
-        raise ModelFileError(
-            f"{folder} holds its weights as a pickle only, which can run any code when it is opened.",
-            "Choose a version with safetensors weights, or convert it where you trust it.",
-        )
-    raise ModelFileError(f"{folder} holds no weights: model.safetensors is missing.", "Fetch the model again.")
-
-
 def _check_kind(folder: Path) -> None:
-    """Raise `ModelFileError` for a configuration that is none, or names a kind of model that transformers lacks."""
+    """Raise `ModelFileError` for a kind of model that transformers does not have."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind, own_code = config.get("model_type"), "auto_map" in config
-    except (ValueError, AttributeError) as error:
-        raise ModelFileError(f"{folder / 'config.json'} is damaged: it is not JSON.", "Fetch it again.") from error
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kind, own_code = config.get("model_type"), "auto_map" in config
     if kind in CONFIG_MAPPING_NAMES:
         return
     if own_code:
@@ -316,24 +262,6 @@ def _check_kind(folder: Path) -> None:
         f"{folder} is of a kind that the installed transformers does not know: {kind}.",
         "Update it: pip install -U transformers.",
     )
-
-
-def _check_safetensors(file: Path) -> None:
-    """Compare a file's length with what its header says."""
-    size = file.stat().st_size
-    try:
-        with file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            if not 2 <= length <= min(size, 100_000_000):
-                raise ValueError("no header")
-            header = json.loads(opened.read(length))
-        end = max((part["data_offsets"][1] for name, part in header.items() if name != "__metadata__"), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelFileError(f"{file} is damaged: it has no header of safetensors.", "Fetch it again.") from error
-    if size < 8 + length + end:
-        raise ModelFileError(
-            f"{file} is cut off: {size} of {8 + length + end} bytes are there.", "Fetch it again, to the end."
-        )
 
 
 def require(*packages: str, how: str = "pip install 'evenhand[train]'") -> None:
@@ -400,6 +328,30 @@ def explained(name: str) -> Iterator[None]:
                 "Check the network, or name a folder.",
             ) from error
         raise ModelFileError(f"{name} cannot be loaded: {first}", "Choose another model.") from error
+
+
+def _of_hub(name: str) -> dict[str, Any]:
+    """Options of loading a model by its name on the hub: without a network, from what was downloaded before.
+
+    Asked once and soon, because the hub's own library tries again for a minute for each file.
+    """
+    if os.path.isdir(user_path(name)):
+        return {}
+    import httpx
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    try:
+        if constants.HF_HUB_OFFLINE:
+            raise httpx.ConnectError("HF_HUB_OFFLINE is set")
+        httpx.head(constants.ENDPOINT, timeout=10)
+    except httpx.HTTPError as error:
+        if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+            raise ModelFileError(
+                f"{name} is not on this computer, and the Hugging Face hub cannot be reached.",
+                "Check the network, or name a folder.",
+            ) from error
+        return {"local_files_only": True}
+    return {}
 
 
 def _source(name: str) -> str:

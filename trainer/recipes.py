@@ -1,11 +1,14 @@
 """The recipes by their names: one entry to each of them."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from trainer.config import CONFIGS, ConfigError, Recipe, RecipeConfig
 from trainer.progress import Reporter
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when transformers is imported, which is later
 
 
 def _sft(config: Any, folder: Path, reporter: Reporter, resume: bool) -> Path:

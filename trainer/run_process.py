@@ -101,7 +101,7 @@ def _end(reporter: FolderReporter, state: Any, reason: Failure, status: int) -> 
         reporter.end(state, reason.message, reason.hint, reason.exit_code if state == "failed" else 0)
     except OSError as error:
         _log(f"The last status cannot be written: {error.strerror or error}. {reason.message} {reason.hint}")
-    if reason.message:
+    if reason.message and (state == "failed" or os.environ.get("RANK", "0") == "0"):
         _log(f"{reason.message} {reason.hint}".strip())
     # torchrun takes another exit than 0 for a crash, and would say so at length below our sentence.
     return _DONE if state == "stopped" and "TORCHELASTIC_RUN_ID" in os.environ else status

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from trainer import trainable
 from trainer.config import SftConfig
+from trainer.material import Material, Tally
+from trainer.network import Batch, padded
 from trainer.progress import Reporter
 from trainer.prompting import NO_LABEL, Row, encode, pack, prompt_of, row_of
-from trainer.training import Batch, Material, Tally, padded
 from trainer.workshop import finished, open_workshop
 
 

@@ -4,31 +4,23 @@ accelerate brings devices, mixed precision and several GPUs; the Trainer brings 
 are the order of the examples, the loss over a whole step, checkpoints that are whole or not there, and the metrics.
 """
 
-import os
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from mediator.errors import EvenhandError
 from trainer import checkpoints, ranks
 from trainer.config import RecipeConfig
-from trainer.decoder_parts import Top, Whole
-from trainer.likelihood import response_log_probabilities
+from trainer.material import Material, Tally
+from trainer.network import Batch, Network
 from trainer.progress import Reporter, Stopped
-
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
-Batch = dict[str, Tensor]
-Tally = dict[str, tuple[Tensor, Tensor]]
-"""Metrics as (sum, count), to be added up over passes and processes; the metric is sum / count."""
 
 _LEARNED = "learned.safetensors"
 _A_DAY = 24 * 3600
@@ -36,82 +28,6 @@ _A_DAY = 24 * 3600
 
 class Diverged(EvenhandError):
     """The loss is not a number any more."""
-
-
-class Network(nn.Module):  # type: ignore[misc]
-    """A model as the losses need it: it returns how likely it finds the responses, never the logits of whole texts.
-
-    Attributes:
-        whole: the model.
-        top: its last layers, where the activations below them are kept; shares the model's parameters.
-    """
-
-    def __init__(self, model: Any, top: Top | None = None) -> None:
-        super().__init__()
-        self.whole, self.top = Whole(model), top
-        # Gemma, Cohere and Granite do something to the logits after the head.
-        names = ("final_logit_softcapping", "logit_scale", "logits_scaling")
-        self._plain_head = all(getattr(model.config, name, None) in (None, 1, 1.0) for name in names)
-
-    def forward(
-        self,
-        tokens: Tensor,
-        response: Tensor,
-        attention_mask: Tensor | None = None,
-        positions: Tensor | None = None,
-        states: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Return sums (B,) of the log-probabilities of the response tokens, nats, and their counts (B,).
-
-        Args:
-            tokens: (B, T), padded on the right.
-            response: (B, T) bool, true at the tokens of the response.
-            attention_mask: (B, T) bool, true at tokens; None for rows that `positions` divides.
-            positions: (B, T); where they restart, another text begins, which does not see the ones before it.
-            states: (B, T, H) what enters the top; with it, the layers below are not run.
-        """
-        if states is not None:
-            if self.top is None:
-                raise ValueError("The activations below the top were given to a network without a top")
-            found: tuple[Tensor, Tensor] = self.top(states, attention_mask, positions, tokens, response)
-        elif self._plain_head:
-            found = self.whole(tokens, attention_mask, positions, response)
-        else:
-            logits = self.whole(tokens, attention_mask, positions)
-            found = response_log_probabilities(logits, tokens, response)
-        return found
-
-
-class Material(ABC):
-    """What a recipe learns from, and its loss.
-
-    An item is drawn by epoch and number, and by nothing else: order, batch, resuming and the number of processes do not
-    change it.
-    """
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """How many items an epoch has."""
-
-    @abstractmethod
-    def item(self, epoch: int, index: int) -> Any:
-        """Return the item of this number, 0..len - 1, in an epoch, counted from 0."""
-
-    @abstractmethod
-    def collate(self, items: list[Any]) -> Batch:
-        """Make a batch for `Network.forward`; entries that it does not know are for the loss only."""
-
-    @abstractmethod
-    def weight(self, batch: Batch) -> Tensor:
-        """Return what the loss of a batch is divided by: its items, or its tokens; a scalar."""
-
-    @abstractmethod
-    def loss(self, sums: Tensor, counts: Tensor, batch: Batch) -> tuple[Tensor, Tally]:
-        """Return the loss summed (not averaged) over what `weight` counts, and the metrics of the batch."""
-
-    @abstractmethod
-    def examples(self, batch: Batch) -> Tensor:
-        """Return how many examples of the data set a batch holds, for the speed; a scalar."""
 
 
 Measure = Callable[[int, int, float], Mapping[str, float]]
@@ -406,12 +322,6 @@ def memory() -> dict[str, float]:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         found["gpu_memory_bytes"] = float(torch.cuda.max_memory_allocated())
     return found
-
-
-def padded(rows: list[list[int]], fill: int = 0) -> Tensor:
-    """Return lists of whole numbers as one tensor (B, T), filled up on the right."""
-    longest = max(map(len, rows))
-    return torch.tensor([row + [fill] * (longest - len(row)) for row in rows])
 
 
 def _learned(model: Any) -> list[tuple[str, Tensor]]:

@@ -11,10 +11,12 @@ from trainer import hypotheses
 from trainer.config import AlignConfig, RecipeConfig
 from trainer.data import Example
 from trainer.evaluate.rouge import Rouge, best_rouge, references_of
+from trainer.network import Network, batch_of, encode_answer, prompt_room
 from trainer.progress import Reporter, Stopped
-from trainer.prompting import Encoded, encode, prompt_of, prompt_tokens
+from trainer.prompting import Encoded, encode, prompt_of
 from trainer.trainable import Learner
-from trainer.training import Network, padded
+
+__all__ = ["Watch", "batch_of", "encode_answer", "prompt_room"]
 
 _log = logging.getLogger(__name__)
 
@@ -143,28 +145,3 @@ class Watch:
             _log.warning("The samples are shown without scores: %s", error)
             self._no_scorer = True
             return None
-
-
-def prompt_room(longest_text: int, tokens: int) -> int:
-    """Return how long a prompt may be where an answer of ``tokens`` shall follow, as `encode` has it in training."""
-    return max(longest_text - tokens - 1, longest_text // 2)
-
-
-def encode_answer(tokenizer: Any, prompt: str, answer: str, longest: int) -> Encoded:
-    """Encode a model's own answer, which may be empty: then it is the end-of-text token alone."""
-    if answer:
-        return encode(tokenizer, prompt, answer, longest)
-    asked = prompt_tokens(tokenizer, prompt, longest - 1)
-    return Encoded([*asked, int(tokenizer.eos_token_id)], len(asked))
-
-
-def batch_of(texts: Sequence[Encoded], device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
-    """Return texts as what `Network.forward` takes: tokens, response and attention mask, padded on the right."""
-    rows = [list(text.tokens) for text in texts]
-    tokens = padded(rows)
-    places = torch.arange(tokens.shape[1])[None, :]
-    lengths = torch.tensor([[len(row)] for row in rows])
-    starts = torch.tensor([[text.response_start] for text in texts])
-    mask = places < lengths
-    batch = {"tokens": tokens, "response": mask & (places >= starts), "attention_mask": mask}
-    return {name: value.to(device) for name, value in batch.items()}

@@ -15,8 +15,9 @@ from trainer import checkpoints, pretrained, ranks, trainable, training
 from trainer.config import RecipeConfig
 from trainer.data import DatasetError, Example, read_examples
 from trainer.decoder_parts import Top
+from trainer.material import Material
+from trainer.network import Network
 from trainer.progress import Reporter, Stopped
-from trainer.training import Material, Network
 from trainer.trunk import model_key
 from trainer.watching import Watch
 

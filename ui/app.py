@@ -82,7 +82,7 @@ def build(workspace: "Workspace | None" = None) -> "gradio.Blocks":
             show_progress="hidden",
             api_visibility="private",
         )
-        page.load(None, js=train.KEEP_THE_TAB, api_visibility="private")
+        page.load(None, js=train.keep_the_tab(), api_visibility="private")
         page.unload(mediate.on_leave)
     return page
 

@@ -28,23 +28,27 @@ _QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibi
 # Which run is shown, and which are compared, is behind the # of the page's address: a reload and a bookmark find them.
 _HERE = "(...values) => [...values.slice(0, -1), window.location.hash]"
 
-KEEP_THE_TAB = """() => {
-  const say = (isTrain) => {
+_KEEP_THE_TAB = """() => {
+  const labels = __LABELS__;
+  const isTrain = (button) => button.dataset.tabId === "train" || labels.includes(button.textContent.trim());
+  const buttons = "#eh-tabs :is([role=tab], .overflow-dropdown button)"; // on a phone, some are in a menu
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest(buttons);
+    if (!button) return;
     const kept = new URLSearchParams(window.location.hash.slice(1));
-    if (isTrain === kept.has("tab")) return;
-    if (isTrain) kept.set("tab", "train"); else kept.delete("tab");
+    if (isTrain(button)) kept.set("tab", "train"); else kept.delete("tab");
     const address = new URL(window.location.href);
     address.hash = kept.toString();
-    history.replaceState(history.state, "", address);
-  };
-  document.addEventListener("click", (event) => {
-    const tab = event.target.closest("#eh-tabs [role=tab]");
-    if (tab) say(tab.dataset.tabId === "train");
-  });
+    window.history.replaceState(window.history.state, "", address);
+  }, true); // before the tab is shown: what is in it looks at the address
   if (new URLSearchParams(window.location.hash.slice(1)).has("tab"))
-    document.querySelector("#eh-tabs [role=tab][data-tab-id=train]")?.click();
+    [...document.querySelectorAll(buttons)].find(isTrain)?.click();
 }"""
-"""JavaScript for the page to run when it has loaded: a reload of the Train tab comes back to it."""
+
+
+def keep_the_tab() -> str:
+    """Return the JavaScript for the page to run when it has loaded: a reload of the Train tab comes back to it."""
+    return _KEEP_THE_TAB.replace("__LABELS__", json.dumps([say(language, "train.tab") for language in LANGUAGES]))
 
 
 class TrainTab:

@@ -16,12 +16,11 @@ from trainer.config import CONFIGS, AlignConfig, ConfigError, DpoConfig, NceConf
 from trainer.data import DatasetError, Example, read_examples
 from trainer.decoder_parts import TrunkNotFrozen
 from trainer.evaluate.rouge import best_rouge
+from trainer.network import Network, batch_of, encode_answer
 from trainer.pairs import LOSSES, Pair, Pairs, drawn
 from trainer.progress import Stopped
 from trainer.prompting import encode, prompt_of
 from trainer.recipes import train
-from trainer.training import Network
-from trainer.watching import batch_of, encode_answer
 
 PAIRS = 4
 

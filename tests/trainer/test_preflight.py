@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -13,13 +14,13 @@ from typing import Any
 import pytest
 from support.toy_training import toy_dataset, toy_model
 
-from mediator.errors import EvenhandError, InputError, ModelFileError
-from trainer import memory_need, preflight
+from mediator.errors import InputError, MissingExtraError, ModelFileError
+from trainer import gpus, memory_need, preflight
 from trainer.config import make_config
 from trainer.data import DatasetError
 from trainer.memory_need import Need, Texts, need, steps
 from trainer.model_shape import ModelShape, read_shape
-from trainer.preflight import NoSuitableDevice, NotEnoughDisk, NotEnoughMemory, UnusableData, check
+from trainer.preflight import DoesNotFit, NoSuitableDevice, NotEnoughDisk, NotEnoughMemory, UnusableData, check
 
 GIB = 1 << 30
 
@@ -203,7 +204,7 @@ def test_too_little_memory_names_what_would_work(large, dataset, free):
     free(100)
     with pytest.raises(NotEnoughMemory) as caught:
         check("sft", config(large, dataset, batch_size=8))
-    assert re.search(r"needs about 1\d\d\.\d GB of memory, 100\.0 GB are free", caught.value.message)
+    assert re.search(r"needs about \d\d\d\.\d GB of memory, 100\.0 GB are free", caught.value.message)
     assert "trainable last_layers" in caught.value.hint
     assert re.search(r"It would work with batch_size 1, .*: about \d\d\.\d GB\.", caught.value.hint)
     advised = dict(re.findall(r"(\w+) ([\w.]+)(?=,| and|:)", caught.value.hint.removeprefix("It would work with ")))
@@ -286,8 +287,34 @@ def test_a_model_that_cannot_be_trained_is_refused(models, dataset, tmp_path, fr
     ):
         with pytest.raises(ModelFileError, match=words):
             check("sft", config(model, dataset))
-    with pytest.raises(EvenhandError, match="layers is 9, and the model has 4"):
-        check("nce", config(models["llama"], dataset, "nce", layers=9))
+
+
+def test_settings_that_do_not_go_with_the_model_are_refused(models, dataset, tmp_path, free):
+    from trainer.decoder_parts import _KNOWN
+
+    assert set(preflight._CUT) == set(_KNOWN)
+    for name, more, words in (
+        ("llama", {"layers": 9}, "layers is 9, and the model has 4"),
+        ("tied", {"train_head": True}, "train_head: the output head"),
+    ):
+        with pytest.raises(DoesNotFit, match=words):
+            check("nce", config(models[name], dataset, "nce", **more))
+    other = tmp_path / "other"
+    shutil.copytree(models["llama"], other)
+    about = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**about, "model_type": "olmo2"}))
+    with pytest.raises(DoesNotFit, match="of the kind olmo2 cannot be kept"):
+        check("nce", config(other, dataset, "nce"))
+    assert check("nce", config(other, dataset, "nce", trunk_cache=False)).parameters > 0
+
+
+def test_a_missing_package_is_named_with_how_to_get_it(models, dataset, monkeypatch, free):
+    for package, more in (("accelerate", {}), ("peft", {"trainable": "lora"})):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, package, None)
+            with pytest.raises(MissingExtraError, match=package) as caught:
+                check("sft", config(models["llama"], dataset, **more))
+        assert "evenhand[train]" in caught.value.hint
 
 
 def test_a_model_that_must_be_downloaded_passes_with_a_note(dataset, free):
@@ -309,11 +336,11 @@ def test_gpus_are_found_by_the_drivers_own_program(models, large, dataset, tmp_p
     program.write_text("#!/bin/sh\nprintf '81920\\n40960\\n'\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(preflight, "_torch_has_cuda", lambda: True)
+    monkeypatch.setattr(gpus, "_torch_has_cuda", lambda: True)
 
     def asked() -> tuple[int, ...]:
-        preflight._ask_gpus.cache_clear()
-        return preflight.gpu_memory()
+        gpus._ask_gpus.cache_clear()
+        return gpus.gpu_memory()
 
     assert asked() == (80 * GIB, 40 * GIB)
     for visible, expected in (("1", (40 * GIB,)), ("", ()), ("GPU-abc", (80 * GIB,)), ("7", ())):

@@ -15,17 +15,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the hf extra")
 pytest.importorskip("transformers", reason="needs the hf extra")
 
-from trainer.pretrain import (  # noqa: E402
-    Budget,
+from trainer.pretrain import Budget, Shape, held_out_loss, main, make_model, pace, pretrain  # noqa: E402
+from trainer.pretrain_text import (  # noqa: E402
     PretrainingError,
     Rows,
-    Shape,
     documents,
-    held_out_loss,
-    main,
-    make_model,
-    pace,
-    pretrain,
     train_tokenizer,
     write_tokens,
 )

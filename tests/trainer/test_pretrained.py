@@ -194,8 +194,9 @@ def test_a_gguf_file_cannot_be_trained(tmp_path: Path) -> None:
     assert "GGUF" in caught.value.hint
 
 
-def test_without_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+@pytest.mark.parametrize(("name", "value"), [("HF_HUB_OFFLINE", True), ("ENDPOINT", "http://127.0.0.1:9")])
+def test_without_the_hub(monkeypatch: pytest.MonkeyPatch, name: str, value: object) -> None:
+    monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
     with pytest.raises(ModelFileError, match="the Hugging Face hub cannot be reached"):
         pretrained.load("nobody/no-such-model-of-evenhand", "fp32", "cpu")
 
@@ -206,3 +207,17 @@ def test_a_gpu_that_is_not_there(model: Path, monkeypatch: pytest.MonkeyPatch) -
         pretrained.load(str(model), "fp32", "cuda")
     with pytest.raises(pretrained.NoSuchDevice, match="qlora needs an NVIDIA GPU"):
         pretrained.load_quantised(str(model))
+
+
+def test_a_model_downloaded_before_needs_no_hub(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's cache has the layout of huggingface_hub: snapshots of a commit, and which commit is `main`."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    kept = tmp_path / "models--evenhand--toy"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    shutil.copytree(model, kept / "snapshots" / commit)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(commit)
+    network, tokenizer = pretrained.load("evenhand/toy", "fp32", "cpu")
+    assert network.config.num_hidden_layers == 2
+    assert len(tokenizer) == 640

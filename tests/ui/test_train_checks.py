@@ -21,9 +21,12 @@ from ui.train import TrainTab
 from ui.train_checks import checked, config_of, extra_is_missing
 from ui.train_form import draft_of
 
-
-LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 32, "num_hidden_layers": 4,
-         "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 300, "max_position_embeddings": 512}  # fmt: skip
+# fmt: off
+LLAMA = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 32, "num_hidden_layers": 4,
+    "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 300, "max_position_embeddings": 512,
+}
+# fmt: on
 
 
 @pytest.fixture(autouse=True)

@@ -171,10 +171,7 @@ def measure_rouge(
         add(model.name, model.answers(prompts, settings.answers, reporter_of(model.name)))
         if settings.best_of > 1 and model.name == chosen:
             name = best_of_name(settings)
-            drawn = replace(
-                settings.answers, answers=settings.best_of, temperature=settings.best_of_temperature, seed=settings.seed
-            )
-            add(name, model.answers(prompts, drawn, reporter_of(f"{chosen}, {name}")))
+            add(name, model.answers(prompts, best_of_settings(settings), reporter_of(f"{chosen}, {name}")))
             notes.append(
                 f"{name}: of {settings.best_of} answers that {chosen} draws at temperature "
                 f"{settings.best_of_temperature:g} the one with the highest ROUGE-1 + ROUGE-L. The choice reads the "
@@ -187,6 +184,13 @@ def measure_rouge(
         rows=rows,
         settings={**_settings_of(settings.answers), "stemmer": int(settings.stemmer)},
         notes=tuple(notes),
+    )
+
+
+def best_of_settings(settings: MeasureSettings) -> AnswerSettings:
+    """How the answers of the row "best of N" are drawn."""
+    return replace(
+        settings.answers, answers=settings.best_of, temperature=settings.best_of_temperature, seed=settings.seed
     )
 
 

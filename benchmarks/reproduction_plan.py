@@ -1,0 +1,92 @@
+"""What a reproduction consists of: its runs, their settings, and where everything lies."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.evaluate_cli import Progress
+
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {
+    "+NCE": ("nce", {"score": "log_ratio"}),
+    "+task": ("task", {}),
+    "+DPO": ("dpo", {}),
+    "+NCE (sum)": ("nce", {"score": "sum"}),
+    "+NCE (mean)": ("nce", {"score": "mean"}),
+    "+task (mean)": ("task", {"score": "mean"}),
+    "+task (log ratio)": ("task", {"score": "log_ratio"}),
+    "+NCA": ("nca", {}),
+}
+"""Name in the tables -> recipe and what differs from its defaults."""
+
+ALWAYS = ("+NCE", "+task", "+DPO")
+
+
+class Recorder(Progress):
+    """Shows progress, and keeps the metrics of a run in a file for the curves."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(name)
+        self._path = folder / "metrics.jsonl"
+        self._step = 0
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def metrics(self, step: int, steps: int, epoch: float, values: Mapping[str, float]) -> None:
+        """Add a line to the file."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "steps": steps, "epoch": epoch, **values}) + "\n")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the options say, and where everything lies."""
+
+    options: argparse.Namespace
+    output: Path
+
+    def folder(self, name: str) -> Path:
+        """The folder of a run."""
+        plain = "".join(letter if letter.isalnum() else "-" for letter in name.strip("+").lower())
+        return self.output / "runs" / plain.strip("-")
+
+    def model(self, name: str) -> Path:
+        """The folder of a trained model, or of the base."""
+        return Path(self.options.base) if name == "base" else self.folder(name) / "model"
+
+    @property
+    def runs(self) -> list[str]:
+        """The alignments to make."""
+        return list(dict.fromkeys([*ALWAYS, *self.options.also]))
+
+    def settings(self, name: str) -> tuple[str, dict[str, Any]]:
+        """Recipe and settings of a run."""
+        options = self.options
+        data = self.output / "data"
+        shared = {
+            "dataset": str(data / "train.jsonl"),
+            "batch_size": options.batch,
+            "gradient_accumulation": options.accumulation,
+            "longest_text": options.longest_text,
+            "seed": options.seed,
+            "device": options.device,
+            "evaluate_every": 10**6,
+            "sample_disputes": 0,
+            "checkpoint_every": options.checkpoint_every,
+        }
+        if name == "SFT":
+            rate = {"learning_rate": options.sft_rate, "epochs": options.sft_epochs}
+            return "sft", {**shared, **rate, "model": str(options.base)}
+        recipe, own = RUNS[name]
+        epochs = options.task_epochs if recipe == "task" else options.nce_epochs
+        aligned = {
+            "model": str(self.model("SFT")),
+            "layers": options.layers,
+            "learning_rate": options.rate,
+            "epochs": epochs,
+            "hypothesis_tokens": options.tokens,
+            "dataset": str(data / "align.jsonl"),
+            "hypotheses": str(data / "hypotheses.jsonl"),
+        }
+        return recipe, {**shared, **aligned, **own}

@@ -132,8 +132,8 @@ def _row(run: Run, language: str, *, chosen: bool, ticked: bool, full: bool) -> 
     line = shortened(run.message, 90) if run.state == "failed" else _row_words(run, language)
     return (
         f'<li class="eh-run"><button type="button" class="eh-run-open"{shown}>'
-        f'<span class="eh-run-title">{escape(title)}</span>{_state(run, language)}'
-        f'<span class="eh-quiet">{escape(when)}</span><span class="eh-quiet">{escape(line)}</span></button>'
+        f'<span class="eh-run-title">{escape(title)}</span><span class="eh-run-when">{_state(run, language)}'
+        f'<span class="eh-quiet">{escape(when)}</span></span><span class="eh-quiet">{escape(line)}</span></button>'
         f'<label class="eh-run-tick"><input type="checkbox"{tick}><span aria-hidden="true">'
         f"{escape(say(language, 'train.compare'))}</span></label></li>"
     )

@@ -36,7 +36,7 @@ def test_axe_finds_nothing_serious_on_any_tab(browser, app, scheme):
     open_every_fold(page)
     page.wait_for_timeout(500)
     assert violations(page) == []
-    for tab in ("Sessions", "Models"):
+    for tab in ("Sessions", "Train", "Models"):
         page.click(f"#eh-tabs [role=tab]:has-text('{tab}')")
         page.wait_for_timeout(1500)
         assert violations(page) == [], tab
@@ -89,7 +89,7 @@ def test_nothing_is_cut_off_at_any_width(browser, app, width, height):
     propose_and_wait(page)
     page.click(".eh-card [data-action=edit]")
     open_every_fold(page)
-    for tab in ("Mediate", "Sessions", "Models"):
+    for tab in ("Mediate", "Sessions", "Train", "Models"):
         chosen = page.query_selector(f"#eh-tabs [role=tab]:has-text('{tab}'):visible")
         if chosen:
             chosen.click()

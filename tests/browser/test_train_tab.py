@@ -14,6 +14,7 @@ from support.toy_training import toy_dataset
 
 from tests.browser.conftest import free_port, running_app
 from tests.browser.driving import open_page
+from tests.browser.test_accessibility import violations
 from trainer import runs
 from trainer.processes import name_of
 
@@ -327,7 +328,8 @@ def test_texts_of_a_run_stay_texts(browser, shelf):
     assert HOSTILE in page.inner_text(".eh-problem")
     page.click("summary:has-text('End of the log')")
     assert HOSTILE in page.inner_text(".eh-train-log")
-    page.click(".eh-train-new > summary") if not page.is_visible("#eh-train-model") else None
+    if not page.is_visible("#eh-train-model"):
+        page.click(".eh-train-new > summary")
     fill(page, model=HOSTILE, dataset=HOSTILE)
     page.wait_for_selector("[data-slot=field-dataset] >> text=There is no file")
     close(page)
@@ -364,6 +366,25 @@ def test_nothing_sticks_out_of_the_page(browser, shelf, width):
     for summary in page.locator("#eh-train-runs summary:visible").all():
         summary.click()
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    close(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser, shelf, scheme):
+    page = opened(browser, shelf.url, "#tab=train&run=nce-2&with=nce-2,sft-1", color_scheme=scheme)
+    page.wait_for_selector("text=What tells them apart")
+    if not page.is_visible("#eh-train-model"):
+        page.click(".eh-train-new > summary")
+    fill(page, epochs="many")
+    page.wait_for_selector("text=This is no number.")
+    page.click("summary:has-text('All other settings')")
+    for summary in page.locator("#eh-train-runs summary:visible").all():
+        summary.click()
+    page.wait_for_timeout(500)
+    assert violations(page) == []
+    page.click("[data-act=show][data-id=sft-1]")
+    page.wait_for_selector(".eh-problem")
+    assert violations(page) == []
     close(page)
 
 

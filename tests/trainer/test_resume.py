@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +48,36 @@ def surroundings(**more: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"} | more
 
 
-def killed(recipe: str, settings: dict[str, Any], folder: Path, phase: str, done: int, resume: bool = False) -> None:
-    """Train in a process of its own until it is killed at a place."""
-    file = folder.with_name("settings.json")
-    file.write_text(json.dumps(settings))
-    command = [sys.executable, str(KILLER), str(folder), recipe, str(file), phase, str(done)]
-    process = subprocess.run(
-        [*command, *(["--resume"] if resume else [])], env=surroundings(), capture_output=True, text=True, timeout=250
-    )
-    assert process.returncode == -signal.SIGKILL, process.stderr[-3000:]
+Killer = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
+    """Trains in a process of its own until it is killed at a place."""
+    log = tmp_path_factory.mktemp("killed") / "log"
+    with log.open("w") as errors:
+        server = subprocess.Popen(
+            [sys.executable, str(KILLER), "--serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=surroundings(),
+        )
+        assert server.stdin
+        assert server.stdout
+
+        def kill(
+            recipe: str, settings: dict[str, Any], folder: Path, phase: str, done: int, resume: bool = False
+        ) -> None:
+            told = {"recipe": recipe, "settings": settings, "folder": str(folder), "phase": phase, "done": done}
+            server.stdin.write(json.dumps({**told, "resume": resume}) + "\n")
+            server.stdin.flush()
+            assert server.stdout.readline() == f"{-signal.SIGKILL}\n", log.read_text()[-3000:]
+
+        yield kill
+        server.stdin.close()
+        assert server.wait(60) == 0
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -67,10 +89,10 @@ def same(first: Path, second: Path) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_fine_tuning_killed_in_the_middle(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_fine_tuning_killed_in_the_middle(killed: Killer, settings: dict[str, Any], tmp_path: Path) -> None:
     settings |= {"epochs": 2.5, "packing": False}  # 20 texts in 5 steps an epoch
     folder = tmp_path / "killed"
-    killed("sft", settings, folder, "training", 8)
+    killed("sft", settings, folder, phase="training", done=8)
     found = newest(folder / "checkpoints")
     assert found is not None
     assert found.step == 6  # in the middle of the second epoch
@@ -89,7 +111,7 @@ def test_fine_tuning_killed_in_the_middle(settings: dict[str, Any], tmp_path: Pa
     assert not same(Path(settings["model"]), resumed)
 
 
-def test_alignment_killed_twice(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_alignment_killed_twice(killed: Killer, settings: dict[str, Any], tmp_path: Path) -> None:
     """Killed while it writes hypotheses, then in mid-training: both are gone on with, and nothing is made twice."""
     settings |= {
         "epochs": 4,
@@ -102,12 +124,12 @@ def test_alignment_killed_twice(settings: dict[str, Any], tmp_path: Path) -> Non
         "cache_memory": 1e-9,  # so that the activations are in a file
     }
     folder = tmp_path / "killed"
-    killed("nce", settings, folder, "hypotheses", 2)
+    killed("nce", settings, folder, phase="hypotheses", done=2)
     answers = next((tmp_path / "cache" / "hypotheses").glob("*.jsonl"))
     assert len(answers.read_text().splitlines()) == 2
     first_lines = answers.read_text()
 
-    killed("nce", settings, folder, "training", 8, resume=True)
+    killed("nce", settings, folder, phase="training", done=8, resume=True)
     assert answers.read_text().startswith(first_lines)
     assert len(answers.read_text().splitlines()) == 5
     found = newest(folder / "checkpoints")
@@ -151,7 +173,7 @@ def test_several_processes_learn_what_one_learns(settings: dict[str, Any], tmp_p
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
     command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
     process = subprocess.run(
-        [*command, str(KILLER), str(tmp_path / "two"), "nce", str(file), "never", "0"],
+        [*command, str(KILLER), str(tmp_path / "two"), "nce", str(file)],
         env=surroundings(EVENHAND_CACHE_FOLDER=str(tmp_path / "cache of two")),
         capture_output=True,
         text=True,

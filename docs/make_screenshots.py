@@ -1,7 +1,7 @@
-"""Makes the pictures of the page in docs/images/: starts the app, mediates an example, looks at it in Chromium.
+"""Makes the pictures of the page in docs/images/: starts the app, mediates an example, trains a toy, looks at it.
 
-Run from the repository: ``python docs/make_screenshots.py``. Needs the `dev` extra and Chromium. Its session is kept in
-a folder of its own, which goes at the end.
+Run from the repository: ``python docs/make_screenshots.py``. Needs the `dev` and `train` extras and Chromium. Its
+session and its run are kept in a folder of its own, which goes at the end.
 """
 
 import io
@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def main() -> None:
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         sys.exit("Chromium is not installed.")
+    run = trained()
     address = launch(open_browser=False, wait=False)
     IMAGES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
@@ -56,6 +58,11 @@ def main() -> None:
                         look.click(f"#eh-tabs [role=tab]:has-text('{tab}')")
                         look.wait_for_timeout(1200)
                         keep(look.screenshot(full_page=False), f"{tab.lower()}.png")
+                    look.goto(f"{address}#tab=train&run={run}")
+                    look.wait_for_selector(".eh-train-samples")
+                    look.click(".eh-train-new > summary")
+                    look.wait_for_timeout(600)
+                    keep(look.screenshot(full_page=True), "train-run.png")
                 context.close()
         browser.close()
 
@@ -79,6 +86,30 @@ def mediate(page: Any) -> None:
         page.click("#eh-cards .eh-card [data-action=keep] >> nth=0")
         page.wait_for_selector(".eh-kept")
         page.wait_for_timeout(600)
+
+
+def trained() -> str:
+    """Fine-tune a toy model on invented disputes, for the picture of a finished run; returns the run's id."""
+    from tests.support.toy_training import toy_dataset, toy_model
+    from trainer import runs
+    from trainer.config import make_config
+
+    folder = Path(os.environ["EVENHAND_DATA_FOLDER"]) / "toy"
+    settings = {
+        "model": str(toy_model(folder / "tiny-llama")),
+        "dataset": str(toy_dataset(folder / "train.jsonl", 24)),
+        "validation": str(toy_dataset(folder / "validation.jsonl", 4)),
+        "epochs": 20,
+        "learning_rate": 3e-3,
+        "evaluate_every": 10,
+    }
+    run = runs.launch(make_config("sft", settings), "sft")
+    while run.active:
+        time.sleep(1.0)
+        run = runs.refreshed(run)
+    if run.state != "done":
+        sys.exit(f"The run for the picture did not succeed: {run.message} {run.hint}")
+    return run.id
 
 
 def keep(picture: bytes, name: str) -> None:

@@ -173,6 +173,7 @@ def save(
         model.config.dtype = dtype
     model.config.use_cache = True
     with quiet():
+        _mend_generation(model, partial)
         model.save_pretrained(partial)
         _save_tokenizer(tokenizer, partial)
     if original := _file_of(base, OLD_TOKENIZER):
@@ -183,6 +184,19 @@ def save(
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
     return folder
+
+
+def _mend_generation(model: Any, folder: Path) -> None:
+    """Make the settings of generation such that transformers agrees to save them.
+
+    Some published models name a temperature and no sampling; several versions load that and refuse to save it.
+    """
+    settings = model.generation_config
+    try:
+        settings.save_pretrained(folder)
+    except ValueError:
+        kept = {name: getattr(settings, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        model.generation_config = type(settings)(**kept)
 
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:

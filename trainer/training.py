@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from mediator.errors import EvenhandError
 from trainer import checkpoints, ranks
@@ -183,10 +183,13 @@ class RecipeTrainer(Trainer):  # type: ignore[misc]
         values |= memory()
         self._reporter.metrics(state.global_step, state.max_steps, float(state.epoch or 0), values)
         if not all(abs(values[name]) < float("inf") for name in ("loss", "gradient_norm") if name in values):
-            raise Diverged(
-                f"The loss is not a number any more at step {state.global_step}.",
-                "Lower learning_rate; if precision is bf16, fp32 may help too.",
-            )
+            raise self._diverged()
+
+    def _diverged(self) -> Diverged:
+        return Diverged(
+            f"The loss is not a number any more at step {self.state.global_step}.",
+            "Lower learning_rate; if precision is bf16, fp32 may help too.",
+        )
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Measure, in the first process; the others wait."""
@@ -232,6 +235,8 @@ class RecipeTrainer(Trainer):  # type: ignore[misc]
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         learned = {name: value.detach().contiguous() for name, value in _learned(self.model)}
+        if not all(bool(torch.isfinite(value).all()) for value in learned.values()):
+            raise self._diverged()  # a checkpoint of these could never be gone on from
         save_file(learned, folder / _LEARNED)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -307,7 +312,12 @@ def fit(
     if ranks.rank() == 0:
         checkpoints.tidy(folder)
     ranks.any_of(False, settings.device)
-    reporter.phase("training", found.step if found else 0, 0)
+    steps = _steps_of(found) if found else 0
+    reporter.phase("training", found.step if found else 0, steps)
+    if found and found.step >= steps:
+        # It was killed while it saved the result. The Trainer would take one more step.
+        trainer._load_from_checkpoint(str(found.folder))
+        return steps
     trainer.train(resume_from_checkpoint=str(found.folder) if found else None)
     if trainer.stopped:
         raise Stopped
@@ -322,6 +332,11 @@ def memory() -> dict[str, float]:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         found["gpu_memory_bytes"] = float(torch.cuda.max_memory_allocated())
     return found
+
+
+def _steps_of(checkpoint: checkpoints.Checkpoint) -> int:
+    """How many steps the whole training has, of which this checkpoint is one."""
+    return int(TrainerState.load_from_json(str(checkpoint.folder / "trainer_state.json")).max_steps)
 
 
 def _learned(model: Any) -> list[tuple[str, Tensor]]:

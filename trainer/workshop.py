@@ -1,5 +1,6 @@
 """What every recipe does before and after it trains: read the data, load the model, save the result with its story."""
 
+import logging
 import shutil
 import sys
 import time
@@ -20,6 +21,8 @@ from trainer.network import Network
 from trainer.progress import Reporter, Stopped
 from trainer.trunk import model_key
 from trainer.watching import Watch
+
+_log = logging.getLogger(__name__)
 
 # What a run may change when it is resumed: none of these touches the weights.
 _FREE = {
@@ -169,6 +172,8 @@ def _with_candidates(path: str) -> list[Example]:
         raise DatasetError("No data set is named.", "Set `dataset` to a JSONL file of disputes with candidates.")
     examples: Sequence[Example] = read_examples(path)
     filled = [example for example in examples if example.candidates]
+    if len(filled) < len(examples):
+        _log.info("%s: %d disputes without candidates are left out", path, len(examples) - len(filled))
     if not filled:
         raise DatasetError(
             f"{path}: none of its {len(examples)} disputes has candidates, so there is nothing to learn.",

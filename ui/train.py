@@ -28,6 +28,9 @@ _QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibi
 # Which run is shown, and which are compared, is behind the # of the page's address: a reload and a bookmark find them.
 _HERE = "(...values) => [...values.slice(0, -1), window.location.hash]"
 
+# What a button could not do is said above the runs, perhaps out of sight.
+_SHOW = 'watch("value", () => element.querySelector("p")?.scrollIntoView({ block: "nearest" }));'
+
 _KEEP_THE_TAB = """() => {
   const labels = __LABELS__;
   const isTrain = (button) => button.dataset.tabId === "train" || labels.includes(button.textContent.trim());
@@ -76,7 +79,7 @@ class TrainTab:
             "css_template": asset("train.css").read_text(encoding="utf-8"),
         }
         self.form = gr.HTML("", elem_id="eh-train-form", server_functions=[look, start], **looks)
-        self.answer = gr.HTML("", elem_id="eh-train-answer", apply_default_css=False, js_on_load=None)
+        self.answer = gr.HTML("", elem_id="eh-train-answer", apply_default_css=False, js_on_load=_SHOW)
         self.runs = gr.HTML("", elem_id="eh-train-runs", **looks)
         self.timer = gr.Timer(_EVERY, active=False)
         self.here = gr.Textbox(visible="hidden")

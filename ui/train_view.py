@@ -338,7 +338,12 @@ def _settings(shown: Shown, language: str) -> str:
             f'<tr><th scope="row">{escape(label_of(name, language))} <code>{escape(name)}</code></th>'
             f"<td>{escape(words)}{mark}</td></tr>"
         )
-    body = f'<div class="eh-table-frame"><table class="eh-table"><tbody>{rows}</tbody></table></div>'
+    rows += f'<tr><th scope="row">{escape(say(language, "train.folder"))}</th><td>{escape(str(run.folder))}</td></tr>'
+    label = attributes(aria_label=say(language, "train.settings"), data_scroll=f"settings-{run.id}")
+    body = (
+        f'<div class="eh-table-frame" role="region" tabindex="0"{label}>'
+        f'<table class="eh-table"><tbody>{rows}</tbody></table></div>'
+    )
     return folded(say(language, "train.settings"), body, f"settings-{run.id}")
 
 

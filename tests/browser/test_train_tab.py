@@ -82,6 +82,15 @@ def fill(page, **values):
 # -- a real run
 
 
+@pytest.fixture
+def ends_runs(tmp_path):
+    """Run processes outlive the app on purpose; none shall outlive the test."""
+    yield
+    for run in runs.list_runs(tmp_path / "data" / "runs"):
+        runs.stop(run, patience=0.0)
+
+
+@pytest.mark.usefixtures("ends_runs")
 def test_a_run_is_launched_watched_found_again_stopped_and_resumed(browser, tmp_path):
     pytest.importorskip("torch", reason="torch is not installed")
     from support.toy_training import toy_model
@@ -114,11 +123,11 @@ def test_a_run_is_launched_watched_found_again_stopped_and_resumed(browser, tmp_
         assert other.get_attribute(".eh-train-run", "data-run") == run_id
         close(other)
         before = step_of(page)
-        address = page.url
+        address = page.url.removeprefix(app.url)
+        close(page)
     # The app ends, the run goes on; the app that is started again finds it.
     with running_app(tmp_path, port) as app:
-        page.goto("about:blank")
-        page.goto(address)
+        page = opened(browser, app.url, address)
         wait_for_state(page, "Running")
         wait_for_step(page, before + 1)
         page.click("[data-act=stop]")

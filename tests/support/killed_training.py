@@ -1,8 +1,8 @@
 """Trainings in processes of their own that are killed (SIGKILL) at a given place: a phase and how much of it is done.
 
     python killed_training.py FOLDER RECIPE SETTINGS.json    one training, to its end
-    python killed_training.py --serve                        one training in a fork for each line of its input, an object
-                                                             with the arguments of `work`; prints how each ended
+    python killed_training.py --serve                        one training in a fork for each line of its input, the
+                                                             arguments of `work` as JSON; prints how each ended
 
 The libraries take seconds to import; a fork has them already, and is a process like any other.
 """

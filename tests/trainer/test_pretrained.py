@@ -69,6 +69,17 @@ def test_a_saved_model_is_the_same_and_says_what_it_is(copy: Path, tmp_path: Pat
     assert "pad_token" not in json.loads((folder / "tokenizer_config.json").read_text())  # it was borrowed
 
 
+def test_settings_of_generation_that_transformers_would_not_save(copy: Path, tmp_path: Path) -> None:
+    network, tokenizer = pretrained.load(str(copy), "fp32", "cpu")
+    network.generation_config.temperature = 0.6  # without sampling, as some published models have it
+    with pytest.raises(ValueError, match="temperature"):
+        network.generation_config.save_pretrained(tmp_path)
+    folder = pretrained.save(network, tokenizer, tmp_path / "out", str(copy), {})
+    saved = json.loads((folder / "generation_config.json").read_text())
+    assert saved["eos_token_id"] == tokenizer.eos_token_id
+    assert "temperature" not in saved
+
+
 def test_saving_replaces_what_is_there(copy: Path, tmp_path: Path) -> None:
     target = tmp_path / "model"
     target.mkdir()

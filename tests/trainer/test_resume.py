@@ -67,17 +67,15 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
         assert server.stdin
         assert server.stdout
 
-        def kill(
-            recipe: str, settings: dict[str, Any], folder: Path, phase: str, done: int, resume: bool = False
-        ) -> None:
-            told = {"recipe": recipe, "settings": settings, "folder": str(folder), "phase": phase, "done": done}
-            server.stdin.write(json.dumps({**told, "resume": resume}) + "\n")
+        def kill(recipe: str, settings: dict[str, Any], folder: Path, **more: Any) -> None:
+            told = {"recipe": recipe, "settings": settings, "folder": str(folder), **more}
+            server.stdin.write(json.dumps({**told, "cache": os.environ["EVENHAND_CACHE_FOLDER"]}) + "\n")
             server.stdin.flush()
             assert server.stdout.readline() == f"{-signal.SIGKILL}\n", log.read_text()[-3000:]
 
         yield kill
-        server.stdin.close()
-        assert server.wait(60) == 0
+        server.kill()
+        server.wait(60)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

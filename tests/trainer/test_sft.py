@@ -231,11 +231,42 @@ def test_a_stopped_run_has_a_checkpoint_of_its_last_step(settings: dict[str, Any
     assert not again.phases
 
 
+def test_a_stop_while_measuring_is_heard(settings: dict[str, Any], data_set: Path, tmp_path: Path) -> None:
+    class StopWhileMeasuring(Recorder):
+        def should_stop(self) -> bool:
+            return self.phases[-1][0] == "measuring"
+
+    config = SftConfig(**settings, validation=str(data_set), validation_pairs=1, evaluate_every=2)
+    with pytest.raises(Stopped):
+        sft.train(config, tmp_path / "run", StopWhileMeasuring())
+    checkpoint = newest(tmp_path / "run" / "checkpoints")
+    assert checkpoint is not None
+    assert checkpoint.step == 2
+
+
+def test_a_run_killed_after_its_last_step_takes_no_other(settings: dict[str, Any], tmp_path: Path) -> None:
+    settings |= {"epochs": 1.5, "packing": False}  # 6 steps and half of 6
+    config = SftConfig(**settings)
+    whole = sft.train(config, tmp_path / "whole", Recorder())
+    with pytest.raises(Stopped):
+        sft.train(config, tmp_path / "run", Recorder(stop_at=9))
+    recorder = Recorder()
+    result = sft.train(config, tmp_path / "run", recorder, resume=True)
+    assert not recorder.lines
+    assert not changed(whole, result)
+    assert json.loads((result / pretrained.RECIPE_FILE).read_text())["steps"] == 9
+
+
 def test_a_loss_that_is_no_number_ends_the_run(settings: dict[str, Any], tmp_path: Path) -> None:
     settings |= {"learning_rate": 1e30, "epochs": 3, "warmup_share": 0.0, "largest_gradient": 1e30}
     with pytest.raises(Diverged, match="not a number any more at step") as caught:
         sft.train(SftConfig(**settings), tmp_path / "run", Recorder())
     assert "learning_rate" in caught.value.hint
+    # Where nobody looks at the loss in time, there is no checkpoint of what is left.
+    with pytest.raises(Diverged):
+        sft.train(SftConfig(**settings, log_every=100, checkpoint_every=2), tmp_path / "unseen", Recorder())
+    found = newest(tmp_path / "unseen" / "checkpoints")
+    assert found is None
 
 
 def test_what_cannot_be_trained(settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from support.html import Reader, anything, stays_text
 from support.stored_runs import dead_process, stored_run
 from support.toy_training import toy_disputes
 
+from trainer import runs
 from trainer.data import Example
 from ui import train_runs
 from ui.strings import LANGUAGES, catalogue, say
@@ -208,6 +209,7 @@ def test_settings_are_listed_with_what_was_changed():
     assert "sum (whole text) (default: log_ratio)" in text
     assert "learning_rate" in text
     assert "/data/train.jsonl" in text
+    assert str(runs.runs_folder() / "nce-1") in text
 
 
 def test_the_log_and_the_command_are_in_folds():

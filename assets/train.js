@@ -188,6 +188,8 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden && page()?.getClientRects().length) trigger("look", {});
 });
 
+window.addEventListener("hashchange", () => page() && trigger("look", {})); // a link to a run was pasted
+
 let held = "";
 element.addEventListener("focusin", (event) => (held = event.target.dataset?.focus ?? ""));
 element.addEventListener("focusout", () => document.hasFocus() && (held = ""));

@@ -30,7 +30,7 @@ def main() -> None:
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         sys.exit("Chromium is not installed.")
-    run = trained()
+    train()
     address = launch(open_browser=False, wait=False)
     IMAGES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
@@ -58,7 +58,7 @@ def main() -> None:
                         look.click(f"#eh-tabs [role=tab]:has-text('{tab}')")
                         look.wait_for_timeout(1200)
                         keep(look.screenshot(full_page=False), f"{tab.lower()}.png")
-                    look.goto(f"{address}#tab=train&run={run}")
+                    look.click("#eh-tabs [role=tab]:has-text('Train')")
                     look.wait_for_selector(".eh-train-samples")
                     look.click(".eh-train-new > summary")
                     look.wait_for_timeout(600)
@@ -88,8 +88,8 @@ def mediate(page: Any) -> None:
         page.wait_for_timeout(600)
 
 
-def trained() -> str:
-    """Fine-tune a toy model on invented disputes, for the picture of a finished run; returns the run's id."""
+def train() -> None:
+    """Fine-tune a toy model on invented disputes, for the picture of a finished run."""
     from tests.support.toy_training import toy_dataset, toy_model
     from trainer import runs
     from trainer.config import make_config
@@ -109,7 +109,6 @@ def trained() -> str:
         run = runs.refreshed(run)
     if run.state != "done":
         sys.exit(f"The run for the picture did not succeed: {run.message} {run.hint}")
-    return run.id
 
 
 def keep(picture: bytes, name: str) -> None:

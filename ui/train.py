@@ -16,8 +16,9 @@ from ui import train_draft
 from ui.components import status
 from ui.strings import LANGUAGES, language_of, say, translator
 from ui.train_checks import checked, config_of, extra_is_missing
-from ui.train_form import chosen_recipe, draft_of, missing_extra, offers, run_form
+from ui.train_form import missing_extra, offers, run_form
 from ui.train_runs import act, drawn, known_files, writer_of
+from ui.train_settings import chosen_recipe, draft_of
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from trainer.data import Example, read_examples
 from trainer.preflight import Estimate, check
 from trainer.runs import command_of
 from ui.strings import say
-from ui.train_form import FOLDS, Draft, default_value, settings_of
+from ui.train_settings import FOLDS, Draft, default_value, settings_of
 from ui.train_words import amount
 
 LARGEST_DATA = 100_000_000

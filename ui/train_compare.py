@@ -8,8 +8,8 @@ from trainer.runs import Run
 from ui.components import attributes
 from ui.strings import say
 from ui.train_curves import STYLES
-from ui.train_form import RECIPES, choice_words, label_of
 from ui.train_metrics import Metrics, compared_curves, latest, metric_name, series
+from ui.train_settings import RECIPES, choice_words, label_of
 from ui.train_words import figure, moment
 
 _RESULTS = (

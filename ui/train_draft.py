@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mediator.settings import data_folder
-from ui.train_form import Draft, draft_of
+from ui.train_settings import Draft, draft_of
 
 FILE_NAME = "train-form.json"
 _LARGEST = 1_000_000  # bytes

@@ -13,8 +13,10 @@ from trainer import runs
 from trainer.run_folder import RunFolder, read_lines
 from trainer.runs import Run
 from ui.train_checks import views_of
+from ui.train_detail import MOST_SAMPLES, Shown
 from ui.train_metrics import Metrics
-from ui.train_view import MOST_COMPARED, MOST_SAMPLES, Shown, model_name, runs_page, title_of
+from ui.train_state import model_name, title_of
+from ui.train_view import MOST_COMPARED, runs_page
 from ui.train_words import moment
 
 _LOG_LINES = 60

@@ -1,63 +1,19 @@
-"""The runs of training as HTML text: their list, and one of them with its progress, curves, samples and log."""
+"""The runs of training as HTML text: their list, the chosen one beside it, several compared."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from html import escape
-from pathlib import Path
-from typing import Any
 
-from mediator.schema import Scores
-from trainer.config import CONFIGS
-from trainer.data import Example
 from trainer.runs import Run
-from ui.components import attributes, balance, data_words, describe_scores, folded, names_of, placeholder, shortened
+from ui.components import attributes, data_words, placeholder, shortened
 from ui.strings import say
 from ui.train_compare import comparison
-from ui.train_form import RECIPES, choice_words, default_value, fields_of, label_of
-from ui.train_metrics import Metrics, curves, latest
-from ui.train_words import amount, duration, figure, moment
+from ui.train_detail import Shown, run_detail
+from ui.train_metrics import Metrics
+from ui.train_state import far_words, state_tag, title_of
+from ui.train_words import moment
 
 MOST_COMPARED = 6
 """Runs whose curves are drawn in one chart."""
-
-MOST_SAMPLES = 30
-"""Samples that are shown, the latest first."""
-
-LONGEST_SAMPLE = 700
-"""Characters of a sample that are shown: about as many as a model writes at most."""
-
-ICONS: Mapping[str, str] = {
-    "starting": "◌", "running": "▶", "stopping": "◧", "stopped": "■", "done": "✓", "failed": "✕",
-}  # fmt: skip
-"""What stands before the word for each state."""
-
-PHASES = ("loading", "hypotheses", "caching", "training", "measuring", "saving")
-"""What a run can be doing; see `trainer.progress.Phase`."""
-
-_FIGURES = ("samples_per_second", "tokens_per_second", "memory_bytes", "gpu_memory_bytes")
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What is shown of one run.
-
-    Attributes:
-        run: as it is now.
-        metrics: all of them.
-        samples: all of them.
-        views: the disputes that samples were written for, by their ids, where they can be found.
-        log: its end.
-        command: what would launch it from the command line.
-        writer: the name of its model for the Mediate tab; empty where it has none yet, or the page has no such tab.
-    """
-
-    run: Run
-    metrics: Metrics = ()
-    samples: Sequence[Mapping[str, Any]] = ()
-    views: Mapping[str, Example] = field(default_factory=dict)
-    log: str = ""
-    command: str = ""
-    writer: str = ""
 
 
 def runs_page(runs: Sequence[Run], chosen: Shown | None, compared: Sequence[tuple[Run, Metrics]], language: str) -> str:
@@ -84,37 +40,8 @@ def runs_page(runs: Sequence[Run], chosen: Shown | None, compared: Sequence[tupl
     return (
         f'<div class="eh-train"{root}>{heading}<div class="eh-train-columns"><div class="eh-train-side">'
         f'<ul class="eh-runs"{attributes(aria_label=say(language, "train.runs"))}>{rows}</ul></div>'
-        f'<div class="eh-train-main">{side_by_side}{_detail(chosen, language) if chosen else ""}</div></div></div>'
+        f'<div class="eh-train-main">{side_by_side}{run_detail(chosen, language) if chosen else ""}</div></div></div>'
     )
-
-
-def title_of(run: Run, language: str) -> str:
-    """Return what a run is called: its recipe and the model it began with. Plain text."""
-    recipe = say(language, f"train.short_{run.recipe}") if run.recipe in RECIPES else run.recipe
-    return say(language, "train.title", recipe=recipe, model=model_name(str(run.settings.get("model", ""))))
-
-
-def model_name(named: str) -> str:
-    """Return the short name of a model: the last part of its path; of a run's result, the run."""
-    path = Path(named)
-    name = path.parent.name if path.name == "model" and path.parent.name else path.name
-    return name or named or "?"
-
-
-def progress_words(run: Run, language: str) -> str:
-    """Say how far a run is, in one line; empty before it has said anything. Plain text."""
-    words = []
-    phase = run.phase or ("loading" if run.active else "")
-    if phase in PHASES:
-        words.append(say(language, f"train.phase_{phase}"))
-    if run.phase == "training" or not run.phase:
-        if run.steps:
-            words.append(say(language, "train.steps", step=run.step, steps=run.steps))
-    elif run.total:
-        words.append(say(language, "train.done_of", done=run.done, total=run.total))
-    if run.seconds_left is not None:
-        words.append(say(language, "train.left", time=duration(run.seconds_left, language)))
-    return ", ".join(words)
 
 
 def _row(run: Run, language: str, *, chosen: bool, ticked: bool, full: bool) -> str:
@@ -129,248 +56,11 @@ def _row(run: Run, language: str, *, chosen: bool, ticked: bool, full: bool) -> 
         disabled="" if full and not ticked else None,
         checked="" if ticked else None,
     )
-    line = shortened(run.message, 90) if run.state == "failed" else _row_words(run, language)
+    line = shortened(run.message, 90) if run.state == "failed" else far_words(run, language)
     return (
         f'<li class="eh-run"><button type="button" class="eh-run-open"{shown}>'
-        f'<span class="eh-run-title">{escape(title)}</span><span class="eh-run-when">{_state(run, language)}'
+        f'<span class="eh-run-title">{escape(title)}</span><span class="eh-run-when">{state_tag(run, language)}'
         f'<span class="eh-quiet">{escape(when)}</span></span><span class="eh-quiet">{escape(line)}</span></button>'
         f'<label class="eh-run-tick"><input type="checkbox"{tick}><span aria-hidden="true">'
         f"{escape(say(language, 'train.compare'))}</span></label></li>"
     )
-
-
-def _row_words(run: Run, language: str) -> str:
-    if run.active:
-        return progress_words(run, language)
-    return say(language, "train.steps", step=run.step, steps=run.steps) if run.steps else ""
-
-
-def _state(run: Run, language: str) -> str:
-    return (
-        f'<span class="eh-tag eh-run-state"{attributes(data_state=run.state)}><span aria-hidden="true">'
-        f"{ICONS[run.state]}</span> {escape(say(language, f'train.state_{run.state}'))}</span>"
-    )
-
-
-# -- the chosen run ----------------------------------------------------------------------------------------------------
-
-
-def _detail(shown: Shown, language: str) -> str:
-    run = shown.run
-    title, state = title_of(run, language), say(language, f"train.state_{run.state}")
-    drawn = curves(run.recipe, shown.metrics, language, run.id)
-    nothing = "" if drawn or not run.active else f'<p class="eh-quiet">{escape(say(language, "train.no_curves"))}</p>'
-    charts = f'<div class="eh-charts">{drawn}</div>' if drawn else nothing
-    # Read out when it changes, and nothing else: the numbers change every second.
-    aloud = say(language, "train.aloud", title=title, state=state)
-    return (
-        f'<article class="eh-train-run" aria-labelledby="eh-train-title"{attributes(data_run=run.id)}>'
-        f'<header><h3 id="eh-train-title" tabindex="-1"{attributes(data_focus=f"title-{run.id}")}>{escape(title)}</h3>'
-        f'{_state(run, language)}</header><p class="eh-out-of-sight" role="status">{escape(aloud)}</p>'
-        f"{_facts(run, language)}{_said(run)}{_progress(run, language)}"
-        f'<div class="eh-row-actions">{_actions(shown, language)}</div>'
-        f"{_figures(shown, language)}{charts}{_samples(shown, language)}"
-        f'<div class="eh-folds">{_settings(shown, language)}{_command(shown, language)}{_log(shown, language)}</div>'
-        "</article>"
-    )
-
-
-def _facts(run: Run, language: str) -> str:
-    facts = [escape(say(language, "train.begun", time=moment(run.created, language)))]
-    if not run.active and run.updated:
-        facts.append(escape(say(language, "train.ended", time=moment(run.updated, language))))
-    if run.processes > 1:
-        facts.append(escape(say(language, "train.processes", count=run.processes)))
-    facts.append(f"<code>{escape(run.id)}</code>")
-    return f'<p class="eh-quiet">{" · ".join(facts)}</p>'
-
-
-def _said(run: Run) -> str:
-    """Why it ended, or what to know while it works."""
-    words = escape(f"{run.message} {run.hint}".strip())
-    if not words:
-        return ""
-    return (
-        f'<p class="eh-problem" role="alert">{words}</p>'
-        if run.state == "failed"
-        else f'<p class="eh-note">{words}</p>'
-    )
-
-
-def _progress(run: Run, language: str) -> str:
-    if run.state == "done" or not (run.active or run.steps):
-        return ""
-    training = run.phase == "training" or not run.active
-    done, total = (run.step, run.steps) if training else (run.done, run.total)
-    share = min(1.0, done / total) if total else None
-    words = progress_words(run, language) if run.active else _row_words(run, language)
-    words = words or say(language, f"train.state_{run.state}")
-    shown = attributes(
-        role="progressbar",
-        aria_label=say(language, "train.progress"),
-        aria_valuemin="0",
-        aria_valuemax="100",
-        aria_valuenow=f"{100 * (share or 0.0):.0f}",
-        aria_valuetext=words,
-    )
-    bar = (
-        "" if share is None else f'<div class="eh-progress"{shown}><span style="width:{100 * share:.1f}%"></span></div>'
-    )
-    return f'{bar}<p class="eh-train-words">{escape(words)}</p>'
-
-
-def _actions(shown: Shown, language: str) -> str:
-    """What can be done with the run now. Room is left for the export of its result."""
-    run, buttons = shown.run, []
-    if run.active:
-        stopping = run.state == "stopping"
-        buttons.append(_button("stop", run, language, off=stopping))
-    if shown.writer:
-        buttons.append(_button("use", run, language, strong=True, value=shown.writer))
-    if run.resumable:
-        buttons.append(_button("resume", run, language, strong=True))
-    if not run.active:
-        yes = attributes(data_act="delete", data_id=run.id)
-        buttons.append(
-            f'<details class="eh-confirm"{attributes(data_key=f"delete-{run.id}")}><summary>'
-            f"{escape(say(language, 'train.delete'))}</summary><p>{escape(say(language, 'train.delete_sure'))}</p>"
-            f'<button type="button" class="eh-button eh-danger"{yes}>{escape(say(language, "train.delete_yes"))}'
-            "</button></details>"
-        )
-    return "".join(buttons)
-
-
-def _button(act: str, run: Run, language: str, *, strong: bool = False, off: bool = False, value: str = "") -> str:
-    shown = attributes(
-        data_act=act,
-        data_id=run.id,
-        data_value=value or None,
-        data_focus=f"{act}-{run.id}",
-        aria_disabled="true" if off else None,
-    )
-    kind = " eh-primary" if strong else ""
-    return f'<button type="button" class="eh-button{kind}"{shown}>{escape(say(language, f"train.{act}"))}</button>'
-
-
-def _figures(shown: Shown, language: str) -> str:
-    facts = []
-    if shown.metrics and isinstance(epoch := shown.metrics[-1].get("epoch"), int | float):
-        epochs = shown.run.settings.get("epochs")
-        all_of = figure(float(epochs), language) if isinstance(epochs, int | float) else "?"
-        facts.append(
-            (say(language, "train.epoch"), say(language, "train.of", part=figure(epoch, language), all=all_of))
-        )
-    for name in _FIGURES:
-        value = latest(shown.metrics, name)
-        if value is not None:
-            words = amount(value, language) if name.endswith("_bytes") else figure(value, language)
-            facts.append((say(language, f"train.{name}"), words))
-    rows = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in facts)
-    return f'<dl class="eh-train-figures">{rows}</dl>' if rows else ""
-
-
-def _samples(shown: Shown, language: str) -> str:
-    """The compromises written on the way, the latest of each dispute in front."""
-    if not shown.samples:
-        return ""
-    ordered = list(reversed(shown.samples))[:MOST_SAMPLES]
-    newest = max(int(one["step"]) for one in ordered)
-    front = [one for one in ordered if int(one["step"]) == newest]
-    earlier = [one for one in ordered if int(one["step"]) != newest]
-    cards = "".join(_sample(one, shown.views, language) for one in reversed(front))
-    more = ""
-    if earlier:
-        body = "".join(_sample(one, shown.views, language) for one in earlier)
-        more = folded(
-            say(language, "train.earlier_samples", count=len(earlier)),
-            f'<div class="eh-grid">{body}</div>',
-            f"samples-{shown.run.id}",
-        )
-    return (
-        f'<section class="eh-train-samples" aria-labelledby="eh-train-samples"><h4 id="eh-train-samples">'
-        f'{escape(say(language, "train.samples"))}</h4><p class="eh-quiet">'
-        f'{escape(say(language, "train.samples_about"))}</p><div class="eh-grid">{cards}</div>{more}</section>'
-    )
-
-
-def _sample(sample: Mapping[str, Any], views: Mapping[str, Example], language: str) -> str:
-    dispute, names = str(sample.get("dispute_id", "")), names_of("", "", language)
-    found = views.get(dispute)
-    said = ""
-    if found is not None:
-        sides = (("A", found.view_a.as_text()), ("B", found.view_b.as_text()))
-        rows = "".join(
-            f'<p dir="auto"><strong>{letter}</strong> {escape(shortened(text, 300))}</p>' for letter, text in sides
-        )
-        said = f'<div class="eh-sample-views">{rows}</div>'
-    scores, text = _scores(sample), shortened(str(sample.get("text", "")), LONGEST_SAMPLE)
-    words = describe_scores(scores, names, language) if scores else say(language, "status.not_measured")
-    title = say(language, "train.sample", dispute=(found.title if found else "") or dispute, step=sample["step"])
-    return (
-        f'<article class="eh-card"><header><h5>{escape(title)}</h5><span class="eh-words">{escape(words)}</span>'
-        f'</header>{said}<p class="eh-text" dir="auto">{escape(text)}</p>'
-        f"{balance(scores, names, language)}</article>"
-    )
-
-
-def _scores(sample: Mapping[str, Any]) -> Scores | None:
-    a, b = sample.get("score_a"), sample.get("score_b")
-    if not isinstance(a, int | float) or not isinstance(b, int | float):
-        return None
-    a, b = (min(max(float(score), 0.0), 1.0) for score in (a, b))
-    return Scores(score_a=a, score_b=b, raw_a=a, raw_b=b)
-
-
-def _settings(shown: Shown, language: str) -> str:
-    """All settings as a table, those that were changed marked."""
-    run = shown.run
-    config = CONFIGS.get(run.recipe)  # type: ignore[call-overload]
-    names = fields_of(config) if config is not None else tuple(run.settings)
-    rows = ""
-    for name in names:
-        if name not in run.settings:
-            continue
-        value = run.settings[name]
-        changed = config is None or value != config.model_fields[name].default
-        words = choice_words(name, value, language) or "–"
-        mark = "" if not changed or config is None else _changed(name, config, language)
-        rows += (
-            f'<tr><th scope="row">{escape(label_of(name, language))} <code>{escape(name)}</code></th>'
-            f"<td>{escape(words)}{mark}</td></tr>"
-        )
-    rows += f'<tr><th scope="row">{escape(say(language, "train.folder"))}</th><td>{escape(str(run.folder))}</td></tr>'
-    label = attributes(aria_label=say(language, "train.settings"), data_scroll=f"settings-{run.id}")
-    body = (
-        f'<div class="eh-table-frame" role="region" tabindex="0"{label}>'
-        f'<table class="eh-table"><tbody>{rows}</tbody></table></div>'
-    )
-    return folded(say(language, "train.settings"), body, f"settings-{run.id}")
-
-
-def _changed(name: str, config: Any, language: str) -> str:
-    default = config.model_fields[name].default
-    if default == "":
-        return ""
-    words = choice_words(name, default, language) if isinstance(default, bool) else str(default_value(default))
-    return f' <span class="eh-quiet">({escape(say(language, "train.default", value=words))})</span>'
-
-
-def _command(shown: Shown, language: str) -> str:
-    if not shown.command:
-        return ""
-    label = attributes(aria_label=say(language, "train.command"))
-    body = (
-        f'<div class="eh-train-command"><pre tabindex="0" role="region"{label}><code>{escape(shown.command)}</code>'
-        "</pre>"
-        f'<button type="button" class="eh-button" data-copy="command">{escape(say(language, "train.copy"))}</button>'
-        '<span class="eh-said" role="status"></span></div>'
-    )
-    return folded(say(language, "train.command"), body, f"command-{shown.run.id}")
-
-
-def _log(shown: Shown, language: str) -> str:
-    if not shown.log:
-        return ""
-    label = attributes(aria_label=say(language, "train.log"), data_scroll=f"log-{shown.run.id}")
-    body = f'<pre class="eh-train-log" tabindex="0" role="region"{label}>{escape(shown.log)}</pre>'
-    return folded(say(language, "train.log"), body, f"log-{shown.run.id}")

@@ -19,7 +19,7 @@ from trainer.run_folder import RunFolder, append_line
 from ui import train_checks, train_draft, train_runs
 from ui.train import TrainTab
 from ui.train_checks import checked, config_of, extra_is_missing
-from ui.train_form import draft_of
+from ui.train_settings import draft_of
 
 # fmt: off
 LLAMA = {

@@ -11,7 +11,8 @@ from support.html import Reader, anything, stays_text
 from trainer.config import CONFIGS, ConfigError, make_config
 from ui import train_draft, train_form
 from ui.strings import LANGUAGES, catalogue
-from ui.train_form import (
+from ui.train_form import missing_extra, run_form
+from ui.train_settings import (
     CHOICES,
     FOLDS,
     MOST_PROCESSES,
@@ -27,8 +28,6 @@ from ui.train_form import (
     explanation_of,
     fields_of,
     label_of,
-    missing_extra,
-    run_form,
     settings_of,
 )
 
@@ -67,7 +66,7 @@ def test_each_setting_stands_in_the_form_once():
 
 
 def test_a_setting_that_nobody_has_placed_is_drawn_all_the_same(monkeypatch):
-    monkeypatch.setattr(train_form, "_PLACED", tuple(name for name in train_form._PLACED if name != "seed"))
+    monkeypatch.setattr(train_form, "PLACED", tuple(name for name in train_form.PLACED if name != "seed"))
     monkeypatch.setattr(train_form, "FOLDS", FOLDS | {"learning": ()})
     assert Reader(form()).one("input", name="seed")["value"] == "0"
 

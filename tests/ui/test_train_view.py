@@ -14,8 +14,10 @@ from trainer.data import Example
 from ui import train_runs
 from ui.strings import LANGUAGES, catalogue, say
 from ui.train_compare import comparison, differing
-from ui.train_form import RECIPES
-from ui.train_view import ICONS, MOST_COMPARED, PHASES, Shown, model_name, progress_words, runs_page
+from ui.train_detail import Shown
+from ui.train_settings import RECIPES
+from ui.train_state import ICONS, PHASES, model_name, progress_words
+from ui.train_view import MOST_COMPARED, runs_page
 from ui.train_words import duration, figure, moment, typed
 
 STATES = ("starting", "running", "stopping", "stopped", "done", "failed")

@@ -356,7 +356,10 @@ def test_a_sample_shows_both_views_and_its_bars(browser, shelf):
 
 def test_the_tab_speaks_german(browser, shelf):
     page = opened(browser, shelf.url, "#tab=train&run=nce-2", locale="de-DE")
-    page.wait_for_selector("text=Nennen Sie das Ausgangsmodell.")
+    fill(page, epochs="viele")
+    page.wait_for_selector("text=Das ist keine Zahl.")
+    fill(page, epochs="1,5")
+    page.wait_for_selector("text=Das ist keine Zahl.", state="detached")
     page.click("summary:has-text('Alle anderen Einstellungen')")
     page.click("summary:has-text('Einstellungen') >> nth=-1")
     text = page.inner_text("body")

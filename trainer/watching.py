@@ -13,7 +13,7 @@ from trainer.data import Example
 from trainer.evaluate.rouge import Rouge, best_rouge, references_of
 from trainer.network import Network, batch_of, encode_answer, prompt_room
 from trainer.progress import Reporter, Stopped
-from trainer.prompting import Encoded, encode, prompt_of
+from trainer.prompting import Encoded, encode, prompt_of, prompt_tokens
 from trainer.trainable import Learner
 
 __all__ = ["Watch", "batch_of", "encode_answer", "prompt_room"]
@@ -50,6 +50,10 @@ class Watch:
             validation: disputes with candidates; the first ``validation_pairs`` are measured on.
             samples: disputes for which a compromise is shown.
             reporter: is told of progress and samples.
+
+        Raises:
+            DatasetError: the settings leave no room for a view beside the template and an answer. Said here, before
+                anything is learned, not at the first measurement.
         """
         self._learner, self._network, self._config, self._reporter = learner, network, config, reporter
         self._validation = [example for example in validation if example.candidates][: config.validation_pairs]
@@ -60,6 +64,9 @@ class Watch:
             for candidate in example.candidates
         ]
         self._texts.sort(key=lambda text: len(text.tokens))
+        room = prompt_room(config.longest_text, self._answer_tokens)
+        for example in (*self._validation, *self._samples):
+            prompt_tokens(learner.tokenizer, self._prompt(example), room)
         self._scorer: Any = None
         self._no_scorer = False
 
@@ -107,10 +114,8 @@ class Watch:
 
     def _answers(self) -> dict[str, str]:
         asked = {example.id: example for example in (*self._validation, *self._samples)}
-        config = self._config
-        tokens, batch = _ANSWER_TOKENS, _ANSWER_BATCH
-        if isinstance(config, AlignConfig):
-            tokens, batch = config.hypothesis_tokens, config.hypothesis_batch
+        config, tokens = self._config, self._answer_tokens
+        batch = config.hypothesis_batch if isinstance(config, AlignConfig) else _ANSWER_BATCH
         written = hypotheses.generate(
             self._learner.model,
             self._learner.tokenizer,
@@ -122,6 +127,10 @@ class Watch:
             phase="measuring",
         )
         return {name: answers[0] for name, answers in zip(asked, written, strict=True)}
+
+    @property
+    def _answer_tokens(self) -> int:
+        return self._config.hypothesis_tokens if isinstance(self._config, AlignConfig) else _ANSWER_TOKENS
 
     def _prompt(self, example: Example) -> str:
         return prompt_of(example, self._config.demographics)

@@ -18,7 +18,7 @@ from trainer.config import ConfigError, SftConfig
 from trainer.data import DatasetError, read_examples
 from trainer.network import Network
 from trainer.progress import Stopped
-from trainer.prompting import encode, pack, prompt_of, row_of
+from trainer.prompting import encode, pack, prompt_of, prompt_tokens, row_of
 from trainer.sft import Rows
 from trainer.trainable import TooManyLayers
 from trainer.training import Diverged
@@ -57,6 +57,19 @@ def changed(before: Path, after: Path) -> set[str]:
     first, second = weights(before), weights(after)
     assert first.keys() == second.keys()
     return {name for name in first if not torch.equal(first[name].float(), second[name].float())}
+
+
+def test_no_room_for_an_answer_is_said_before_anything_is_learned(
+    settings: dict[str, Any], data_set: Path, model: Path, tmp_path: Path
+) -> None:
+    _, tokenizer = pretrained.load(str(model), "fp32", "cpu")
+    prompt = prompt_of(read_examples(data_set)[0])
+    recorder = Recorder()
+    # Enough to learn a compromise from, and too little for the prompt beside a whole answer.
+    settings |= {"longest_text": len(prompt_tokens(tokenizer, prompt, 10_000)) + 20, "sample_disputes": 1}
+    with pytest.raises(DatasetError, match=r"there is room for .* Raise longest_text"):
+        sft.train(SftConfig(**settings), tmp_path / "run", recorder)
+    assert recorder.values("loss") == []
 
 
 def test_it_learns_and_tells(settings: dict[str, Any], data_set: Path, model: Path, tmp_path: Path) -> None:

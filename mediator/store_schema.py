@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -148,6 +149,24 @@ def make_private(path: Path) -> None:
                 path.chmod(0o600)
 
 
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead mode; a file system that cannot do it keeps the slower journal.
+
+    SQLite does not wait for others here, whatever its busy timeout is: of several that make the file at once all but
+    one would be turned away.
+    """
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
 def bring_up_to_date(connection: sqlite3.Connection, path: Path | None, steps: Sequence[Step] = STEPS) -> None:
     """Take the steps that the file lacks, in write-ahead mode; an existing file is copied aside before.
 
@@ -161,7 +180,7 @@ def bring_up_to_date(connection: sqlite3.Connection, path: Path | None, steps: S
     """
     version = _checked_version(connection, path, len(steps))
     if path is not None:
-        connection.execute("PRAGMA journal_mode = WAL")  # a file system that cannot do it keeps the slower journal
+        _use_write_ahead_log(connection)
     if path is not None and 0 < version < len(steps):
         copy_aside(connection, path)
     while version < len(steps):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 MOST_CONNECTIONS = 512
 """Open connections; a browser that shows the page holds two, more while it loads. Beyond it, the answer is 503."""
 
-MOST_WINDOWS = 128
+MOST_WINDOWS = 64
 """Windows of which Gradio keeps the present state in memory, about 0.4 MB each, for an hour after they were closed too.
 Beyond it, the one that was quiet for longest goes first: everything but a question that was pending is saved."""
 
@@ -164,6 +165,9 @@ def _gradio_app(page: "gradio.Blocks", javascript: str) -> "ASGIApp":
     from ui.theme import theme
 
     page.state_session_capacity = MOST_WINDOWS
+    # The drafter computes in threads of this process. Python's 5 ms for each turn add up to an event loop that answers
+    # after 50.
+    sys.setswitchinterval(0.001)
     outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     gr.mount_gradio_app(
         outer,

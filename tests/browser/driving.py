@@ -9,6 +9,11 @@ VIEW_B = "My children need the library after school. Please let them talk and pl
 def open_page(page, url):
     """Go to an address and wait until the page has answered its first question."""
     page.goto(url)
+    return wait_for_the_page(page)
+
+
+def wait_for_the_page(page):
+    """Wait until the page has answered its first question: what is typed before may be written over."""
     page.wait_for_selector("#eh-propose")
     page.wait_for_function("() => document.querySelector('.eh-status')?.textContent.trim()")
     return page

@@ -10,7 +10,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.browser.conftest import CHROMIUM_FLAGS, HOSTILE
-from tests.browser.driving import choose_writer, open_page, propose, propose_and_wait, wait_until, write_views
+from tests.browser.driving import (
+    choose_writer,
+    open_page,
+    propose,
+    propose_and_wait,
+    wait_for_the_page,
+    wait_until,
+    write_views,
+)
 from tests.support.served import PASSWORD, password_file, serving
 from ui.strings import say
 
@@ -199,7 +207,7 @@ def test_logging_in(browser, tmp_path):
         assert not any("assets" in url or "config" in url for url in asked)
         page.get_by_label("Passwort").fill(PASSWORD)
         page.get_by_role("button").click()
-        page.wait_for_selector("#eh-propose")
+        wait_for_the_page(page)
         assert "session=0123456789abcdef0123456789abcdef" in page.url
         assert page.evaluate("() => document.cookie") == ""
         cookie = context.cookies()[0]

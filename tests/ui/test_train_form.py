@@ -4,7 +4,7 @@ import re
 from typing import Literal, get_args, get_origin
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.html import Reader, anything, stays_text
 
@@ -237,6 +237,7 @@ def test_what_does_not_fit_is_left_out(data):
     assert draft_of(data) == Draft()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(sorted(FIELDS)), st.text(max_size=30) | st.booleans()), st.sampled_from(RECIPES))
 def test_whatever_is_typed_becomes_settings_or_a_sentence(values, recipe):
     draft = draft_of({"recipe": recipe, "values": values})

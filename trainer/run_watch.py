@@ -22,13 +22,31 @@ _BETWEEN_LINES = 10.0  # seconds between two lines of progress where there is no
 _BLOCKS, _PLAIN = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 
 
-def watch(run: Run) -> tuple[Run, bool]:
+@contextmanager
+def interrupts_kept() -> Iterator[threading.Event]:
+    """Keep a Ctrl-C that comes while a run is being launched for `watch`; it would leave the run behind, unfollowed."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def watch(run: Run, early: threading.Event | None = None) -> tuple[Run, bool]:
     """Follow a run on stderr until it ends. Ctrl-C stops it: a checkpoint is written; a second one ends it at once.
+
+    ``early``, of `interrupts_kept`, says that it was pressed already.
 
     Returns:
         the run as it ended, and whether Ctrl-C was pressed.
     """
     with _obeying_interrupt(run) as interrupted, _shown() as show:
+        if early is not None and early.is_set():
+            signal.raise_signal(signal.SIGINT)
         now, seen_at, last = runs.refreshed(run), 0.0, (0.0, 0)
         values: dict[str, float] = {}
         while now.active:

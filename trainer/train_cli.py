@@ -12,6 +12,8 @@ from mediator.errors import EvenhandError, InputError
 from mediator.settings import user_path
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trainer.runs import Run
 
 _RECIPES = {
@@ -137,30 +139,35 @@ def train_command(arguments: argparse.Namespace) -> int:
         estimate = check(arguments.recipe, config, processes=processes)
         for note in (*estimate.notes, estimate.sentence()):
             say(note)
-    run = runs.launch(config, arguments.recipe, processes=processes, force=True, attached=not arguments.detach)
-    return follow(run, arguments)
+    attached = not arguments.detach
+    return follow(
+        lambda: runs.launch(config, arguments.recipe, processes=processes, force=True, attached=attached), arguments
+    )
 
 
 def resume_and_follow(run: "Run", arguments: argparse.Namespace) -> int:
     """Go on with a run, and follow it unless ``--detach`` says not to."""
     from trainer import runs
 
-    return follow(runs.resume(run, force=arguments.force, attached=not arguments.detach), arguments)
+    return follow(lambda: runs.resume(run, force=arguments.force, attached=not arguments.detach), arguments)
 
 
-def follow(run: "Run", arguments: argparse.Namespace) -> int:
-    """Follow a run that was just launched until it ends, and tell the result; with ``--detach``, only name it."""
+def follow(launch: "Callable[[], Run]", arguments: argparse.Namespace) -> int:
+    """Launch a run, follow it until it ends, and tell the result; with ``--detach``, only name it."""
     if arguments.detach:
+        run = launch()
         if arguments.json:
             print_json(run_as_json(run))
         else:
             print(run.id, flush=True)
             say(f"The run works by itself. Watch it with: evenhand runs show {run.id}")
         return DONE
-    from trainer.run_watch import watch
+    from trainer.run_watch import interrupts_kept, watch
 
-    say(f"The run {run.id} lies in {run.folder}")
-    run, interrupted = watch(run)
+    with interrupts_kept() as early:
+        run = launch()
+        say(f"The run {run.id} lies in {run.folder}")
+        run, interrupted = watch(run, early)
     if arguments.json:
         print_json(run_as_json(run))
     if run.state == "failed":

@@ -113,7 +113,7 @@ def test_the_first_sigterm_asks_and_the_second_does_not():
 @pytest.mark.usefixtures("light")
 def test_several_processes_are_one_run_of_which_the_first_writes():
     run = launch("together", processes=2)
-    wait(run, lambda now: (now.folder / "rank-0").exists() and (now.folder / "rank-1").exists() and now.step == 1)
+    wait(run, lambda now: all((now.folder / f"rank-{rank}").exists() for rank in range(2)) and runs.metrics(now))
     pids = [int((run.folder / f"rank-{rank}").read_text()) for rank in range(2)]
     status, launched = RunFolder(run.folder).read_status(), RunFolder(run.folder).read_launch()
     assert status.pid == pids[0]

@@ -195,7 +195,7 @@ def propose_command(arguments: argparse.Namespace) -> int:
             say(f"The text of the views goes to {writer.destination} (model {writer.name}).")
         cancel = Cancellation()
         events = propose(dispute, writer, scorer, options, cancel)
-        with _cancelled_by_interrupt(cancel):
+        with cancelled_by_interrupt(cancel):
             done = _watch(_in_background(events, cancel))
     finally:
         writer.close()
@@ -375,7 +375,7 @@ def _in_background(items: Iterator[Item], cancel: Cancellation) -> Iterator[Item
 
 
 @contextmanager
-def _cancelled_by_interrupt(cancel: Cancellation) -> Iterator[None]:
+def cancelled_by_interrupt(cancel: Cancellation) -> Iterator[None]:
     """While the block runs, Ctrl-C cancels; a second one ends the program at once."""
     if threading.current_thread() is not threading.main_thread():
         yield

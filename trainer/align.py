@@ -108,12 +108,11 @@ def _own_answers(work: Workshop, config: AlignConfig) -> list[list[str]]:
 
 def write_hypotheses(path: Path, examples: Sequence[Example], answers: Sequence[Sequence[str]]) -> None:
     """Write answers, one JSON object a line: the ``id`` of the pair and its ``answers``. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        for example, texts in zip(examples, answers, strict=True):
-            file.write(json.dumps({"id": example.id, "answers": list(texts)}, ensure_ascii=False) + "\n")
-    os.replace(partial, path)
+    lines = (
+        json.dumps({"id": example.id, "answers": list(texts)}, ensure_ascii=False) + "\n"
+        for example, texts in zip(examples, answers, strict=True)
+    )
+    _write_whole(path, "".join(lines))
 
 
 def read_hypotheses(path: Path, examples: Sequence[Example], count: int) -> list[list[str]]:
@@ -228,8 +227,13 @@ def _start_sums(
         for number, value in zip(chosen, sums.tolist(), strict=True):
             found[number] = value
     work.reporter.phase("caching", len(order), len(order))
+    _write_whole(path, json.dumps({"depends": depends, "sums": found}))
+    return found
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps({"depends": depends, "sums": found}), encoding="utf-8")
+    partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
-    return found

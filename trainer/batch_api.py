@@ -22,7 +22,7 @@ from mediator.writers.base import (
     Sampling,
     WriterError,
 )
-from mediator.writers.claude import _KEY_HINT, _THINKING_TOKENS, DEFAULT_MODEL, _conversation
+from mediator.writers.claude import DEFAULT_MODEL, KEY_HINT, THINKING_TOKENS, conversation
 from mediator.writers.remote import (
     EventLoopThread,
     Patience,
@@ -94,8 +94,8 @@ def request_of(model: str, prompt: Prompt, sampling: Sampling) -> dict[str, Any]
     """Return the parameters of a request: those that the streaming Claude writer would send."""
     request: dict[str, Any] = {
         "model": model,
-        "max_tokens": sampling.max_tokens + _THINKING_TOKENS,
-        **_conversation(prompt),
+        "max_tokens": sampling.max_tokens + THINKING_TOKENS,
+        **conversation(prompt),
     }
     if sampling.stop:
         request["stop_sequences"] = list(sampling.stop)
@@ -129,9 +129,9 @@ class BatchClient:
         try:
             client: Any = anthropic.AsyncAnthropic(**options)
         except anthropic.AnthropicError as error:
-            raise AuthenticationFailed(f"There is no usable key for Claude ({error}).", _KEY_HINT) from error
+            raise AuthenticationFailed(f"There is no usable key for Claude ({error}).", KEY_HINT) from error
         if not (client.api_key or client.auth_token or getattr(client, "credentials", None)):
-            raise AuthenticationFailed("There is no key for Claude.", _KEY_HINT)
+            raise AuthenticationFailed("There is no key for Claude.", KEY_HINT)
         host = client.base_url.host
         local = is_this_computer(host)
         if local:
@@ -146,7 +146,7 @@ class BatchClient:
             host=host,
             local=local,
             model=self.model,
-            key_hint=_KEY_HINT,
+            key_hint=KEY_HINT,
             model_hint=f"Use e.g. `claude:{DEFAULT_MODEL}`.",
             stall_timeout=stall,
         )
@@ -245,5 +245,5 @@ def _error(error: dict[str, Any]) -> WriterError:
     if kind == "not_found_error":
         return ModelNotFound(f"There is no such model ({said}).", f"Use e.g. `claude:{DEFAULT_MODEL}`.")
     if kind in ("authentication_error", "permission_error"):
-        return AuthenticationFailed(f"The provider refused the key ({said}).", _KEY_HINT)
+        return AuthenticationFailed(f"The provider refused the key ({said}).", KEY_HINT)
     return RequestRejected(f"The provider rejected the request ({said}).", "Another model may accept it.")

@@ -92,7 +92,7 @@ exit status: 0 done; 1 the work failed for some disputes, or all; 2 bad usage or
 
 def build_command(arguments: argparse.Namespace) -> int:
     """Run `evenhand dataset build`: check everything, load, say what it will take, write, report."""
-    from mediator.cli import _cancelled_by_interrupt
+    from mediator.cli import cancelled_by_interrupt
     from mediator.empathy import EmpathyModel
     from mediator.models import parse_model
     from trainer.build_meter import Meter
@@ -116,7 +116,7 @@ def build_command(arguments: argparse.Namespace) -> int:
     try:
         with Meter(sys.stderr) as meter, _writing(arguments, options, model, scorer, output, meter.tell) as writing:
             say(f"{len(disputes):,} disputes, written by {writing.name} into {output}.")
-            with _cancelled_by_interrupt(cancel):
+            with cancelled_by_interrupt(cancel):
                 report = build(
                     disputes,
                     output,

@@ -25,9 +25,9 @@ DEFAULT_MODEL = "claude-sonnet-5-5"  # the newest Sonnet that the SDK names (ant
 
 # Current models think before they answer unless told otherwise, not all accept being told, and what they think counts
 # against max_tokens. Only what is used is paid for.
-_THINKING_TOKENS = 8192
+THINKING_TOKENS = 8192
 
-_KEY_HINT = "Enter a valid key in the Models tab, or set the environment variable ANTHROPIC_API_KEY."
+KEY_HINT = "Enter a valid key in the Models tab, or set the environment variable ANTHROPIC_API_KEY."
 
 
 @dataclass
@@ -83,7 +83,7 @@ class ClaudeModel:
         try:
             client: Any = anthropic.AsyncAnthropic(**options)
         except anthropic.AnthropicError as error:  # a profile of the SDK that it cannot read
-            raise AuthenticationFailed(f"There is no usable key for Claude ({error}).", _KEY_HINT) from error
+            raise AuthenticationFailed(f"There is no usable key for Claude ({error}).", KEY_HINT) from error
         host = client.base_url.host
         local = is_this_computer(host)
         if local:
@@ -98,7 +98,7 @@ class ClaudeModel:
             host=host,
             local=local,
             model=model,
-            key_hint=_KEY_HINT,
+            key_hint=KEY_HINT,
             model_hint=f"Use e.g. `claude:{DEFAULT_MODEL}`.",
             stall_timeout=stall_timeout,
         )
@@ -111,9 +111,9 @@ class ClaudeModel:
         self._require_key()
         request: dict[str, Any] = {
             "model": self._model,
-            "max_tokens": sampling.max_tokens + _THINKING_TOKENS,
+            "max_tokens": sampling.max_tokens + THINKING_TOKENS,
             "stream": True,
-            **_conversation(prompt),
+            **conversation(prompt),
         }
         if sampling.stop:
             request["stop_sequences"] = list(sampling.stop)
@@ -128,7 +128,7 @@ class ClaudeModel:
         self._require_key()
         try:
             counted = self._loop.run(
-                self._client.messages.count_tokens(model=self._model, **_conversation(prompt), timeout=10.0)
+                self._client.messages.count_tokens(model=self._model, **conversation(prompt), timeout=10.0)
             )
         except Exception as error:
             failure = normalised(error, self._remote)
@@ -147,7 +147,7 @@ class ClaudeModel:
             key = key_for_claude(str(self._client.base_url))
             self._client.api_key = None if key is None else key.reveal()
         if not (self._client.api_key or self._client.auth_token or getattr(self._client, "credentials", None)):
-            raise AuthenticationFailed("There is no key for Claude.", _KEY_HINT)
+            raise AuthenticationFailed("There is no key for Claude.", KEY_HINT)
 
     async def _attempt(self, request: dict[str, Any]) -> AsyncGenerator[str, None]:
         wrote = complete = False
@@ -180,16 +180,16 @@ class ClaudeModel:
             raise UnusableOutput("Claude used up its tokens before it began to answer.", "Ask again.")
 
 
-def _conversation(prompt: Prompt) -> dict[str, Any]:
+def conversation(prompt: Prompt) -> dict[str, Any]:
     """Return ``system`` and ``messages`` with a cache mark behind each part that will be sent again unchanged."""
     messages: list[dict[str, Any]] = []
     for place, message in enumerate(prompt.messages):
         block = _text_block(message.content, cached=place == prompt.shared - 1)
         messages.append({"role": message.role, "content": [block]})
-    conversation: dict[str, Any] = {"messages": messages}
+    parts: dict[str, Any] = {"messages": messages}
     if prompt.system.strip():
-        conversation["system"] = [_text_block(prompt.system, cached=True)]
-    return conversation
+        parts["system"] = [_text_block(prompt.system, cached=True)]
+    return parts
 
 
 def _text_block(text: str, *, cached: bool) -> dict[str, Any]:

@@ -355,7 +355,7 @@ def test_a_second_ctrl_c_ends_a_program_that_does_not_stop():
         "    threading.Event().wait()\n"
         "    yield\n"
         "cancel = Cancellation()\n"
-        "with cli._cancelled_by_interrupt(cancel):\n"
+        "with cli.cancelled_by_interrupt(cancel):\n"
         "    list(cli._in_background(never(), cancel))\n"
     )
     process, screen = start_on_terminal(program=["-c", program])

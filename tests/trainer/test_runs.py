@@ -77,16 +77,19 @@ def test_a_run_works_in_a_process_of_its_own_and_its_folder_tells_everything(pla
         assert run.folder.stat().st_mode & 0o077 == 0  # what a run writes may quote a dispute
 
 
-def test_the_run_outlives_the_process_that_launched_it(place):
+def launching_program(options: str = "") -> "subprocess.Popen[str]":
+    """A program that launches a long run, prints its id, and lives on until it is killed."""
     program = (
         "import sys, time; from trainer import runs; from trainer.config import make_config\n"
         "config = make_config('sft', {'model': 'count', 'epochs': 500, 'learning_rate': 0.05})\n"
-        "print(runs.launch(config, 'sft', force=True).id, flush=True); time.sleep(600)"
+        f"print(runs.launch(config, 'sft', force=True{options}).id, flush=True); time.sleep(600)"
     )
     environment = {**os.environ, "PYTHONPATH": os.environ["PYTHONPATH"] + os.pathsep + str(SOURCE)}
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
-    ) as parent:
+    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_the_run_outlives_the_process_that_launched_it(place):
+    with launching_program() as parent:
         assert parent.stdout is not None
         run = runs.find(parent.stdout.readline().strip())
         before = wait(run, lambda now: now.step > 0)
@@ -97,15 +100,7 @@ def test_the_run_outlives_the_process_that_launched_it(place):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_an_attached_run_stops_with_its_parent():
-    program = (
-        "import sys, time; from trainer import runs; from trainer.config import make_config\n"
-        "config = make_config('sft', {'model': 'count', 'epochs': 500, 'learning_rate': 0.05})\n"
-        "print(runs.launch(config, 'sft', force=True, attached=True).id, flush=True); time.sleep(600)"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.environ["PYTHONPATH"] + os.pathsep + str(SOURCE)}
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
-    ) as parent:
+    with launching_program(", attached=True") as parent:
         assert parent.stdout is not None
         run = runs.find(parent.stdout.readline().strip())
         wait(run, lambda now: now.step > 0)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from mediator.schema import Record
 from mediator.settings import without_keys
 from trainer.processes import ProcessName
 
@@ -22,19 +23,19 @@ RESERVE = 64 << 10
 """Bytes kept free for the last words of a run whose disk fills up."""
 
 
-class Status(ProcessName):
-    """status.json: how far a run is. The process that works is the one named (``pid``, ``process_started``).
+class Standing(Record):
+    """How far a run is.
 
     Attributes:
-        state: see `State`; what a dead process left may still say ``running``.
+        state: see `State`.
         phase: see `trainer.progress.Phase`; empty before the first.
         done: of ``total`` texts, steps or files of the phase.
         total: 0 for unknown.
         step: optimiser steps made, of ``steps``.
         steps: 0 for unknown.
-        updated: when this was written, in seconds since 1970.
+        updated: when the run last said anything, in seconds since 1970.
         seconds_left: of this phase; None for unknown.
-        message: why it ended, in a sentence, or what the user should know while it works.
+        message: why it ended, in a sentence; while it works, what the user should know. Mostly empty.
         hint: what to do about it.
         exit_code: what the command line exits with after a failure.
     """
@@ -50,6 +51,13 @@ class Status(ProcessName):
     message: str = ""
     hint: str = ""
     exit_code: int = 0
+
+
+class Status(ProcessName, Standing):
+    """status.json: how far a run is, as its process said last. The process that works is the one named.
+
+    What a dead process left may still say ``running``.
+    """
 
 
 class Launch(ProcessName):

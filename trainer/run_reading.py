@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from mediator.file_lock import Locked, locked
-from mediator.schema import Record
 from trainer.processes import lives
 from trainer.run_failures import of_silence
-from trainer.run_folder import LIVE, Launch, RunFolder, State, Status, read_json
+from trainer.run_folder import LIVE, Launch, RunFolder, Standing, State, Status, read_json
 
 _GRACE = 60.0  # seconds in which a launch may not yet have noted its process
 _SILENCE = 180.0  # seconds after which the run of another computer that says nothing is taken for dead
 
 
-class Run(Record):
-    """A run as it is in this moment.
+class Run(Standing):
+    """A run as it is in this moment: ``failed`` also where its status still says ``running`` and its process is dead.
 
     Attributes:
         id: such as ``nce-20261121-142030-ab12``: the recipe, the local time, a random end.
@@ -25,17 +24,6 @@ class Run(Record):
         settings: of the recipe, all of them.
         created: seconds since 1970.
         processes: how many work together (one for each GPU).
-        state: ``failed`` also where the status still says ``running`` and its process is dead.
-        phase: see `trainer.progress.Phase`; empty before the first.
-        done: of ``total`` in this phase.
-        total: 0 for unknown.
-        step: optimiser steps made, of ``steps``.
-        steps: 0 for unknown.
-        updated: when the run last said anything, in seconds since 1970.
-        seconds_left: of this phase; None for unknown.
-        message: why it ended, in a sentence; while it works, what the user should know. Mostly empty.
-        hint: what to do about it.
-        exit_code: what the command line exits with where the run failed.
     """
 
     id: str
@@ -44,17 +32,6 @@ class Run(Record):
     settings: dict[str, Any]
     created: float
     processes: int = 1
-    state: State = "starting"
-    phase: str = ""
-    done: int = 0
-    total: int = 0
-    step: int = 0
-    steps: int = 0
-    updated: float = 0.0
-    seconds_left: float | None = None
-    message: str = ""
-    hint: str = ""
-    exit_code: int = 0
 
     @property
     def active(self) -> bool:
@@ -88,8 +65,6 @@ def read_run(path: Path) -> Run | None:
     if not isinstance(recipe, str) or not isinstance(settings, dict):
         return None
     created = config.get("created")
-    status = _present(folder, settings)
-    about = status.model_dump(include=set(Run.model_fields) & set(Status.model_fields))
     return Run(
         id=path.name,
         folder=path,
@@ -97,7 +72,7 @@ def read_run(path: Path) -> Run | None:
         settings=settings,
         created=float(created) if isinstance(created, int | float) else 0.0,
         processes=count if isinstance(count := config.get("gpus"), int) and count > 0 else 1,
-        **about,
+        **_present(folder, settings).model_dump(include=set(Standing.model_fields)),
     )
 
 

@@ -69,7 +69,7 @@ def save(page, name, text):
 
 def pick(page, name, content):
     page.set_input_files("#picker input[type=file]", {"name": name, "mimeType": "text/plain", "buffer": content})
-    page.wait_for_function("() => document.querySelector('#seen textarea, #seen input').value !== ''")
+    page.wait_for_function("() => document.querySelector('#seen textarea, #seen input')?.value")
     seen = page.input_value("#seen textarea, #seen input")
     page.fill("#seen textarea, #seen input", "")
     return json.loads(seen)

@@ -98,7 +98,7 @@ def running_app(folder: Path, port: int | None = None, **variables: str) -> Iter
             yield RunningApp(url, log, time.monotonic() - started, process)
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            process.wait(timeout=60)
 
 
 @pytest.fixture(scope="session")

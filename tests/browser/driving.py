@@ -49,7 +49,7 @@ def propose_and_wait(page, words="Done in"):
 
 def wait_for_status(page, words, seconds=60):
     page.wait_for_function(
-        "words => document.querySelector('.eh-status').textContent.includes(words)", arg=words, timeout=seconds * 1000
+        "words => document.querySelector('.eh-status')?.textContent.includes(words)", arg=words, timeout=seconds * 1000
     )
 
 

@@ -188,7 +188,7 @@ def focused(page):
     return page.evaluate("document.activeElement.dataset.focus ?? document.activeElement.tagName")
 
 
-def until(condition, seconds=10.0):
+def until(condition, seconds=30.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"

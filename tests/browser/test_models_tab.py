@@ -141,7 +141,7 @@ def test_a_download_shows_its_progress_is_found_by_a_reload_stopped_resumed_test
     )
     press(page, f"offer-{NAME}", "stop-download")
     page.wait_for_selector("text=What has come is kept")
-    assert wait_until(lambda: hub.left == 1, 2)
+    assert wait_until(lambda: hub.left == 1, 30)
     part = tab.file().with_name(FILE + ".part")
     kept = part.stat().st_size
     assert 0 < kept < len(model)

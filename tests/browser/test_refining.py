@@ -66,11 +66,11 @@ def test_an_edit_is_scored_while_it_is_typed_and_the_old_wording_stays(proposed,
     assert editor.input_value() == before[0]
     assert editor.evaluate("(element) => element === document.activeElement"), "the focus is in the editor"
     editor.fill(EDITED)
-    assert wait_until(lambda: meters(cards(page)[0]) != bars, 10), "the bars do not follow the typing"
+    assert wait_until(lambda: meters(cards(page)[0]) != bars, 30), "the bars do not follow the typing"
     live = meters(cards(page)[0])
     editor.press("Control+Enter")
     page.wait_for_selector(".eh-card textarea", state="detached")
-    assert wait_until(lambda: texts(page)[0] == EDITED, 10)
+    assert wait_until(lambda: texts(page)[0] == EDITED, 30)
     assert meters(cards(page)[0]) == live, "what was shown while typing is what is saved"
     (edit,) = saved(page, app).rounds[0].selected[0].edits
     assert edit.text == EDITED
@@ -78,7 +78,7 @@ def test_an_edit_is_scored_while_it_is_typed_and_the_old_wording_stays(proposed,
     page.click("details[data-fold=history] summary")
     assert before[0] in page.text_content("details[data-fold=history]")
     page.click('details[data-fold=history] button[data-action="edit"]')
-    assert wait_until(lambda: texts(page)[0] == before[0], 10)
+    assert wait_until(lambda: texts(page)[0] == before[0], 30)
     assert [entry.text for entry in saved(page, app).rounds[0].selected[0].edits] == [EDITED, before[0]]
 
 
@@ -104,7 +104,7 @@ def test_copying_takes_the_text_alone(proposed, browser):
     page = proposed
     page.context.grant_permissions(["clipboard-write"])
     press(page, "copy", 3)
-    assert wait_until(lambda: "Copied" in page.text_content("#eh-cards"), 5)
+    assert wait_until(lambda: "Copied" in page.text_content("#eh-cards"), 30)
     page.focus("#eh-comment textarea")
     page.keyboard.press("Control+V")
     assert page.input_value("#eh-comment textarea") == texts(page)[2]
@@ -140,7 +140,7 @@ def test_feedback_makes_a_further_round_and_earlier_ones_can_be_returned_to(prop
     second = texts(page)
     assert not set(first) & set(second), "a further round repeats nothing"
     page.click('.eh-trail button[data-round="1"]')
-    assert wait_until(lambda: texts(page)[:1] != second[:1], 10)
+    assert wait_until(lambda: texts(page)[:1] != second[:1], 30)
     assert "looking back at round 1" in page.text_content("#eh-cards")
     rounds = saved(page, app).rounds
     assert [entry.comment for entry in rounds] == ["", "no silent rooms"]
@@ -171,7 +171,7 @@ def test_the_plane_shows_every_candidate_by_mouse_keyboard_and_table(proposed, a
     page.keyboard.press("Home")
     leftmost = page.text_content("#eh-plane .eh-tip")
     page.keyboard.press("ArrowRight")
-    assert wait_until(lambda: page.text_content("#eh-plane .eh-tip") != leftmost, 5)
+    assert wait_until(lambda: page.text_content("#eh-plane .eh-tip") != leftmost, 30)
     page.keyboard.press("Escape")  # what a point says lies over what is below it
     page.click("#eh-plane details summary")
     assert len(page.query_selector_all("#eh-plane tbody tr")) == count

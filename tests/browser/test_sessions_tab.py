@@ -89,7 +89,7 @@ def button(page, what, title):
 
 def wait_for_answer(page, words):
     page.wait_for_function(
-        "words => document.querySelector('#eh-sessions-answer').textContent.includes(words)", arg=words
+        "words => document.querySelector('#eh-sessions-answer')?.textContent.includes(words)", arg=words
     )
 
 
@@ -140,7 +140,7 @@ def test_searching_shows_those_with_every_word_while_one_types(page, tab):
     page.wait_for_function("document.querySelectorAll('.eh-session').length === 1")
     assert titles(page) == ["Kitchen noise"]
     page.locator("#eh-session-search input, #eh-session-search textarea").fill("cleaner equal parts")
-    page.wait_for_function("document.querySelector('.eh-session-link').textContent === 'The long table'")
+    page.wait_for_function("document.querySelector('.eh-session-link')?.textContent === 'The long table'")
     page.locator("#eh-session-search input, #eh-session-search textarea").fill("nothing of the kind")
     page.wait_for_selector("text=No session holds all these words.")
 
@@ -238,7 +238,7 @@ def test_a_redacted_export_shows_how_much_is_replaced_and_keeps_what_was_typed(p
     button(page, "Export", "Kitchen").click()
     count = as_json(a_session("Kitchen")).count("Anna")
     page.locator("[data-panel] textarea").fill("Anna\nCarver House = a house\nFrieda")
-    page.wait_for_function("document.querySelector('.eh-preview').textContent.includes('Not found: Frieda.')")
+    page.wait_for_function("document.querySelector('.eh-preview')?.textContent.includes('Not found: Frieda.')")
     replaced = count + as_json(a_session("Kitchen")).count("Carver House")
     assert page.text_content(".eh-preview") == f"{replaced} places will be replaced. Not found: Frieda."
     assert "descriptions that give somebody away are not found" in page.text_content("[data-panel]")
@@ -334,6 +334,6 @@ def test_it_speaks_german_and_fits_a_phone(browser, tab):
     page.wait_for_selector("section[data-panel]")
     assert page.locator("input[name=eh-language]:checked").get_attribute("value") == "de"
     page.locator("[data-panel] textarea").fill("Anna")
-    page.wait_for_function("document.querySelector('.eh-preview').textContent.includes('Stellen werden ersetzt')")
+    page.wait_for_function("document.querySelector('.eh-preview')?.textContent.includes('Stellen werden ersetzt')")
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     context.close()

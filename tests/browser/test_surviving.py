@@ -105,7 +105,7 @@ def test_a_killed_app_loses_nothing_finished(browser, tmp_path, slow_server):
         assert "ended in the midst" in page.text_content("#eh-cards")
         assert texts(page) == [finished]
         page.click('.eh-trail button[data-round="1"]')
-        assert wait_until(lambda: texts(page) == before, 10)
+        assert wait_until(lambda: texts(page) == before, 30)
         assert page.query_selector(".eh-kept")
     context.close()
 

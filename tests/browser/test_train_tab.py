@@ -70,7 +70,7 @@ def wait_for_step(page, least):
 
 def wait_for_command(page, command):
     page.wait_for_function(
-        "text => document.querySelector('[data-slot=command]').textContent === text", arg=command, timeout=60_000
+        "text => document.querySelector('[data-slot=command]')?.textContent === text", arg=command, timeout=60_000
     )
 
 
@@ -204,7 +204,7 @@ def test_what_is_typed_is_checked_and_survives_a_reload(browser, folder):
         page.click("summary:has-text('All other settings')")
         assert page.is_visible("#eh-train-adapter_rank")
         assert not page.is_visible("#eh-train-trunk_cache")
-        page.wait_for_function("() => document.querySelector('[data-slot=command]').textContent.includes('lora')")
+        page.wait_for_function("() => document.querySelector('[data-slot=command]')?.textContent.includes('lora')")
         command = page.text_content("[data-slot=command]")
         assert "trunk_cache=false" in command
         page.reload()
@@ -213,7 +213,7 @@ def test_what_is_typed_is_checked_and_survives_a_reload(browser, folder):
         assert page.input_value("#eh-train-trainable") == "lora"
         assert page.is_checked("input[name=recipe][value=nce]")
         page.wait_for_function(
-            "text => document.querySelector('[data-slot=command]').textContent === text", arg=command
+            "text => document.querySelector('[data-slot=command]')?.textContent === text", arg=command
         )
         close(page)
 
@@ -283,7 +283,7 @@ def test_the_model_of_a_run_writes_in_the_mediate_tab(browser, folder):
         page.click("[data-act=use]")
         page.wait_for_selector("#eh-propose:visible")
         page.wait_for_function(
-            "name => document.querySelector('#eh-model input').value === name", arg=f"hf:{run.folder / 'model'}"
+            "name => document.querySelector('#eh-model input')?.value === name", arg=f"hf:{run.folder / 'model'}"
         )
         page.wait_for_function("() => new URL(location.href).searchParams.get('session')")
         assert "tab=" not in page.url

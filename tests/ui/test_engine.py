@@ -90,7 +90,7 @@ class Asker(threading.Thread):
         assert not self.is_alive()
 
 
-def soon(condition, seconds=5.0):
+def soon(condition, seconds=30.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

@@ -76,7 +76,7 @@ def start(store, writer, options=SINGLE, session=None, loading=0.0):
     return mediations, running, session
 
 
-def wait(condition, seconds=5.0):
+def wait(condition, seconds=30.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():

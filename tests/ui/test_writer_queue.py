@@ -36,7 +36,7 @@ class Person:
         assert self.ended.wait(5)
 
 
-def soon(condition, seconds=5.0):
+def soon(condition, seconds=30.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

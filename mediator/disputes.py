@@ -13,6 +13,7 @@ import yaml
 
 from mediator.dispute_fields import SHAPE, Field, FieldChecker
 from mediator.errors import DisputeFileError
+from mediator.json_keys import read_json_noting_repeats
 from mediator.resources import asset
 from mediator.schema import Dispute, View
 from mediator.settings import user_path
@@ -210,18 +211,8 @@ def _json_problem(error: json.JSONDecodeError, source: str) -> DisputeFileError:
 
 
 def _parse_json(text: str, source: str) -> tuple[object, dict[Field, int]]:
-    repeated: list[str] = []
-
-    def mapping(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        made: dict[str, object] = {}
-        for key, value in pairs:
-            if key in made:
-                repeated.append(key)
-            made[key] = value
-        return made
-
     try:
-        data = json.loads(text, object_pairs_hook=mapping)
+        data, repeated = read_json_noting_repeats(text)
     except RecursionError as error:
         raise _too_deep(source) from error
     except json.JSONDecodeError:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints, ValidationError
 
 from mediator.errors import EvenhandError, InputError
+from mediator.json_keys import read_json_noting_repeats
 from mediator.schema import Dispute, Record, Strategy, View
 from mediator.settings import user_path
 from trainer.data_problems import Problem as Problem
@@ -245,22 +246,12 @@ def _lines(path: Path | str, make: Any) -> Iterator[tuple[int, Example | list[Pr
 
 
 def _line(number: int, line: bytes, make: Any) -> Example | list[Problem]:
-    twice: list[str] = []
-
-    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in made:
-                twice.append(name)
-            made[name] = value
-        return made
-
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         return [Problem(number, "", f"byte {error.start + 1} (0x{line[error.start]:02x}) is not UTF-8 text")]
     try:
-        value = json.loads(text, object_pairs_hook=mapping)
+        value, twice = read_json_noting_repeats(text)
     except json.JSONDecodeError as error:
         return [
             Problem(number, "", f"is not valid JSON at column {error.colno} ({error.msg[:1].lower()}{error.msg[1:]})")

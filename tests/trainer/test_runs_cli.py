@@ -2,13 +2,13 @@
 
 import io
 import json
-import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.run_recipes import recipe_folder
+from support.runs_of_a_test import own_runs
 
 from trainer import runs
 from trainer.config import make_config
@@ -18,19 +18,11 @@ from ui.cli import main
 
 @pytest.fixture(autouse=True)
 def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("EVENHAND_DATA_FOLDER", str(tmp_path / "data"))
-    monkeypatch.setenv("EVENHAND_LOG_FOLDER", str(tmp_path / "log"))
     monkeypatch.setenv("PYTHONPATH", str(recipe_folder(tmp_path)))
     monkeypatch.setenv("COLUMNS", "90")
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
-    yield
-    for run in runs.list_runs():
-        runs._end_processes(run)
-    for name in ("mediator", "trainer", "ui"):
-        logger = logging.getLogger(name)
-        for handler in logger.handlers:
-            handler.close()
-        logger.handlers, logger.propagate = [], True
+    with own_runs(tmp_path, monkeypatch):
+        yield
 
 
 def launch(what: str = "count", steps: float = 3, seconds: float = 0.01) -> runs.Run:

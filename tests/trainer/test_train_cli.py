@@ -1,7 +1,6 @@
 """`evenhand train`: help, checks, following a run in the terminal, Ctrl-C, exit codes and JSON."""
 
 import json
-import logging
 import os
 import re
 import signal
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.run_recipes import recipe_folder
+from support.runs_of_a_test import own_runs
 from support.toy_training import toy_dataset, toy_model
 
 from trainer import runs
@@ -27,16 +27,8 @@ SOURCE = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("EVENHAND_DATA_FOLDER", str(tmp_path / "data"))
-    monkeypatch.setenv("EVENHAND_LOG_FOLDER", str(tmp_path / "log"))
-    yield
-    for run in runs.list_runs():
-        runs._end_processes(run)
-    for name in ("mediator", "trainer", "ui"):
-        logger = logging.getLogger(name)
-        for handler in logger.handlers:
-            handler.close()
-        logger.handlers, logger.propagate = [], True
+    with own_runs(tmp_path, monkeypatch):
+        yield
 
 
 @pytest.fixture

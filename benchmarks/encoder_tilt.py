@@ -4,9 +4,11 @@
 
 For each encoder, on the hand-written sets of benchmarks/data/tilt_development.jsonl (their views are rows of
 efp/pairs.jsonl): `sign`, the share of one-sided texts whose tilt points to the side they serve, and `AUC`, the chance
-that a one-sided text has a larger |tilt| than a balanced one; once with raw cosines, once calibrated per view. Then
-Spearman with human empathy: held-out raters (within a rater, and raw), and pairs of stories. Brackets are 95 %
-bootstrap intervals. The data folder is named by EVENHAND_DATA, or is ../shared/data beside the repository.
+that a one-sided text has a larger |tilt| than a balanced one; once with raw cosines, once as the difference of two
+cosines calibrated per view, and once as the scorer shows it (mediator/contrast.py). Then how sure the shown tilt is:
+the share of balanced texts whose interval holds zero, and of one-sided texts whose interval lies on the side that they
+serve. Then Spearman with human empathy: held-out raters (within a rater, and raw), and pairs of stories. Brackets are
+95 % bootstrap intervals. The data folder is named by EVENHAND_DATA, or is ../shared/data beside the repository.
 """
 
 import argparse
@@ -87,6 +89,25 @@ def measure_tilt(sets: Sequence[TiltSet], tilt: Tilt) -> tuple[str, str]:
     return str(sign), str(area)
 
 
+def measure_intervals(sets: Sequence[TiltSet], model: EmpathyModel) -> tuple[str, str]:
+    """The share of balanced texts whose interval holds zero, and of one-sided ones whose interval is on their side."""
+    balanced: list[NDArray[np.bool_]] = []
+    one_sided: list[NDArray[np.bool_]] = []
+    for item in sets:
+        a = len(item.serves_a)
+        found = model.score(item.dispute, [*item.serves_a, *item.serves_b, *item.balanced])
+        sides, both = found[: a + len(item.serves_b)], found[a + len(item.serves_b) :]
+        balanced.append(np.array([not scores.tells_apart for scores in both]))
+        one_sided.append(
+            np.array([bool(scores.tells_apart) and (scores.tilt > 0) == (i < a) for i, scores in enumerate(sides)])
+        )
+
+    def share(drawn: list[NDArray[np.bool_]]) -> float:
+        return float(np.concatenate(drawn).mean())
+
+    return str(bootstrap(balanced, share)), str(bootstrap(one_sided, share))
+
+
 # fmt: off
 _COMMON = frozenset((
     "about", "after", "again", "all", "also", "and", "any", "are", "because", "been", "before", "being", "but", "can",
@@ -144,7 +165,7 @@ def main() -> None:
     rows = []
     if not options.no_baseline:
         raw, calibrated = measure_tilt(sets, overlap_tilt), measure_tilt(sets, calibrated_overlap_tilt)
-        rows.append(["word overlap", *raw, *calibrated, "", "", ""])
+        rows.append(["word overlap", *raw, *calibrated, *[""] * 7])
     for name in options.encoders:
         model = EmpathyModel.load(name)
 
@@ -154,10 +175,17 @@ def main() -> None:
         def raw_tilt(dispute: Dispute, texts: Sequence[str], model: EmpathyModel = model) -> list[float]:
             return [scores.raw_a - scores.raw_b for scores in model.score(dispute, texts)]
 
+        def calibrated_tilt(dispute: Dispute, texts: Sequence[str], model: EmpathyModel = model) -> list[float]:
+            one, other = (model.scale(view.as_text()) for view in (dispute.view_a, dispute.view_b))
+            return [one.position(s.raw_a) - other.position(s.raw_b) for s in model.score(dispute, texts)]
+
         def tilt(dispute: Dispute, texts: Sequence[str], model: EmpathyModel = model) -> list[float]:
             return [scores.tilt for scores in model.score(dispute, texts)]
 
-        row = [Path(name).name, *measure_tilt(sets, raw_tilt), *measure_tilt(sets, tilt)]
+        row = [Path(name).name]
+        for reading in (raw_tilt, calibrated_tilt, tilt):
+            row += measure_tilt(sets, reading)
+        row += measure_intervals(sets, model)
         if options.no_ratings:
             row += ["", "", ""]
         else:
@@ -165,7 +193,8 @@ def main() -> None:
             row += [str(estimates["within_rater"]), str(estimates["raw"]), str(evaluate_stories(encode, stories))]
         rows.append(row)
         model.close()
-    header = ["encoder", "sign raw", "AUC raw", "sign", "AUC", "within rater", "raw ratings", "stories"]
+    header = ["encoder", "sign raw", "AUC raw", "sign per view", "AUC per view", "sign shown", "AUC shown"]
+    header += ["balanced hold zero", "one-sided told", "within rater", "raw ratings", "stories"]
     print("| " + " | ".join(header) + " |")
     print("|" + "---|" * len(header))
     for row in rows:

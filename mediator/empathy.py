@@ -3,30 +3,37 @@
 Empathic similarity is the cosine of two encoder embeddings (the compromise paper, section 3.1). Shown scores are
 calibrated per view, because a raw difference |s_A - s_B| mostly measures that one view is wordier or more typical than
 the other: the scale of a view is set by its cosines to a fixed set of reference proposals
-(assets/reference_proposals.yaml).
+(assets/reference_proposals.yaml). How close a text is to the two sides together is read on these scales; which of the
+two it leans to, and how sure that is, comes from the contrast of the views (mediator/contrast.py).
 """
 
 import hashlib
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
+from mediator.contrast import Contrast, Lean
 from mediator.embedding_store import EmbeddingStore
 from mediator.encoders import Encoder, Matrix, load_encoder
 from mediator.errors import InputError
 from mediator.resources import asset, read_yaml
-from mediator.schema import Dispute, Scores, View
+from mediator.schema import Dispute, Scores
 
 _REMEMBERED_TEXTS = 2_000
 """Texts whose vectors are kept: those of about forty mediations of the drafter, 4 MB together."""
 
 _REMEMBERED_SCALES = 1_000
+"""Views, and pairs of views, whose calibration is kept."""
+
+
+Kept = TypeVar("Kept")
 
 
 @lru_cache(maxsize=1)
@@ -53,16 +60,28 @@ class Scale:
         """Build the scale from a view's cosines to the references, shape ``(references,)``."""
         return cls(float(np.mean(cosines)), max(float(np.std(cosines)), 1e-3))
 
+    def deviations(self, cosine: float) -> float:
+        """How many standard deviations a raw cosine lies above the mean reference proposal."""
+        return (cosine - self.centre) / self.spread
+
     def position(self, cosine: float) -> float:
         """Map a raw cosine to 0..1, increasing."""
-        deviations = (cosine - self.centre) / self.spread
-        # The logistic function of (deviations - MIDDLE) / WIDTH, in the form that cannot overflow.
-        return 0.5 * (1.0 + math.tanh((deviations - MIDDLE) / (2.0 * WIDTH)))
+        return score_at(self.deviations(cosine))
 
 
 # The score is one half for a text that is MIDDLE standard deviations above the mean reference proposal.
 MIDDLE = 2.0
 WIDTH = 1.5
+
+DEVIATION_ERROR = 0.77
+"""Standard error of one bar, in standard deviations of its view's scale: how far the bars of texts that were written to
+serve both sides alike lie from one another within a dispute (the development set of benchmarks/encoder_tilt.py)."""
+
+
+def score_at(deviations: float) -> float:
+    """The score, 0..1, of a text that lies so many standard deviations above the mean reference proposal."""
+    # The logistic function of (deviations - MIDDLE) / WIDTH, in the form that cannot overflow.
+    return 0.5 * (1.0 + math.tanh((deviations - MIDDLE) / (2.0 * WIDTH)))
 
 
 class EmpathyModel:
@@ -76,6 +95,7 @@ class EmpathyModel:
         self._store = EmbeddingStore(encoder.fingerprint)
         self._memory: OrderedDict[bytes, Matrix] = OrderedDict()
         self._scales: OrderedDict[bytes, Scale] = OrderedDict()
+        self._contrasts: OrderedDict[bytes, Contrast] = OrderedDict()
         self._lock = threading.Lock()
         self._references: Matrix | None = None
 
@@ -118,44 +138,79 @@ class EmpathyModel:
 
     def scale(self, view_text: str) -> Scale:
         """The calibration of one view."""
-        key = _digest(view_text)
-        with self._lock:
-            if (known := self._scales.get(key)) is not None:
-                self._scales.move_to_end(key)
-                return known
-        scale = Scale.of(self.references() @ self.embed([view_text])[0])
-        with self._lock:
-            self._scales[key] = scale
-            while len(self._scales) > _REMEMBERED_SCALES:
-                self._scales.popitem(last=False)
-        return scale
+        return self._remembered(
+            self._scales, _digest(view_text), lambda: Scale.of(self.references() @ self.embed([view_text])[0])
+        )
 
-    def similarity(self, view: View, texts: Sequence[str]) -> tuple[list[float], list[float]]:
-        """Raw cosines (-1..1) and calibrated scores (0..1) of texts against one view, in the order given."""
-        view_text = view.as_text()
-        _require_text(texts)
-        vectors = self.embed([view_text, *texts])
-        scale = self.scale(view_text)
-        # One dot product per text, not one matrix product: BLAS may round differently by shape, and the score of a text
-        # must not depend on which other texts it is scored with.
-        raw = [float(np.dot(vectors[0], vector)) for vector in vectors[1:]]
-        return raw, [scale.position(cosine) for cosine in raw]
+    def contrast(self, text_a: str, text_b: str) -> Contrast:
+        """What sets two views apart."""
+
+        def make() -> Contrast:
+            vector_a, vector_b = self.embed([text_a, text_b])
+            return Contrast.of(text_a, text_b, vector_a, vector_b, self.references())
+
+        return self._remembered(self._contrasts, _digest(text_a) + _digest(text_b), make)
+
+    def _remembered(self, known: OrderedDict[bytes, Kept], key: bytes, make: Callable[[], Kept]) -> Kept:
+        with self._lock:
+            if (found := known.get(key)) is not None:
+                known.move_to_end(key)
+                return found
+        made = make()
+        with self._lock:
+            known[key] = made
+            while len(known) > _REMEMBERED_SCALES:
+                known.popitem(last=False)
+        return made
 
     def score(self, dispute: Dispute, texts: Sequence[str]) -> list[Scores]:
         """Score texts against both views, in the order given. Swapping A and B swaps the scores exactly.
 
         Raises `InputError` for an empty text.
         """
-        raw_a, score_a = self.similarity(dispute.view_a, texts)
-        raw_b, score_b = self.similarity(dispute.view_b, texts)
-        return [
-            Scores(score_a=a, score_b=b, raw_a=ra, raw_b=rb)
-            for a, b, ra, rb in zip(score_a, score_b, raw_a, raw_b, strict=True)
-        ]
+        _require_text(texts)
+        text_a, text_b = dispute.view_a.as_text(), dispute.view_b.as_text()
+        vector_a, vector_b, *vectors = self.embed([text_a, text_b, *texts])
+        scale_a, scale_b, contrast = self.scale(text_a), self.scale(text_b), self.contrast(text_a, text_b)
+        # One dot product per text, not one matrix product: BLAS may round differently by shape, and the score of a text
+        # must not depend on which other texts it is scored with.
+        scored = []
+        for text, vector in zip(texts, vectors, strict=True):
+            raw_a, raw_b = float(np.dot(vector_a, vector)), float(np.dot(vector_b, vector))
+            closeness = (scale_a.deviations(raw_a) + scale_b.deviations(raw_b)) / 2.0
+            scored.append(_scores(raw_a, raw_b, closeness, contrast.lean(text, vector)))
+        return scored
 
     def close(self) -> None:
         """Free the encoder."""
         self.encoder.close()
+
+
+def _scores(raw_a: float, raw_b: float, closeness: float, lean: Lean) -> Scores:
+    """The scores of one text: its mean closeness to both views, in standard deviations, drawn apart by its lean."""
+
+    def sides(tilt: float) -> tuple[float, float]:
+        return closeness + tilt / 2.0, closeness - tilt / 2.0
+
+    def shown(tilt: float) -> float:
+        a, b = sides(tilt)
+        return score_at(a) - score_at(b)
+
+    a, b = sides(lean.tilt)
+    return Scores(
+        score_a=score_at(a),
+        score_b=score_at(b),
+        raw_a=raw_a,
+        raw_b=raw_b,
+        score_error_a=_error_at(a),
+        score_error_b=_error_at(b),
+        tilt_low=shown(lean.tilt - lean.half_width),
+        tilt_high=shown(lean.tilt + lean.half_width),
+    )
+
+
+def _error_at(deviations: float) -> float:
+    return (score_at(deviations + DEVIATION_ERROR) - score_at(deviations - DEVIATION_ERROR)) / 2.0
 
 
 def _digest(text: str) -> bytes:

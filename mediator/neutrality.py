@@ -9,7 +9,10 @@ from typing import Literal
 
 from mediator.schema import Candidate, Scores
 
-TiltKind = Literal["equal", "closer_a", "closer_b", "much_closer_a", "much_closer_b"]
+TiltKind = Literal[
+    "unclear", "equal", "slightly_closer_a", "slightly_closer_b", "closer_a", "closer_b", "much_closer_a",
+    "much_closer_b",
+]  # fmt: skip
 WarmthKind = Literal["far_both", "far_a", "far_b", "fairly", "close"]
 
 WARMTH_FLOOR = 0.5
@@ -45,9 +48,17 @@ def scores_of(candidate: Candidate) -> Scores:
 
 
 def tilt_kind(scores: Scores) -> TiltKind:
-    """Say which side a text is closer to, as data for the page to put into words."""
+    """Say which side a text is closer to, as data for the page to put into words.
+
+    Never more than the interval of the tilt allows: ``unclear`` where it covers zero, whatever the gap is; a small gap
+    is ``slightly_closer_…`` where the interval leaves zero out, and ``equal`` where nothing is known of one.
+    """
+    if scores.tells_apart is False:
+        return "unclear"
     if scores.gap <= ABOUT_EQUAL:
-        return "equal"
+        if scores.tells_apart is None:
+            return "equal"
+        return "slightly_closer_a" if scores.tilt > 0 else "slightly_closer_b"
     if scores.gap >= CLEARLY_CLOSER:
         return "much_closer_a" if scores.tilt > 0 else "much_closer_b"
     return "closer_a" if scores.tilt > 0 else "closer_b"
@@ -66,7 +77,10 @@ def warmth_kind(scores: Scores, floor: float = WARMTH_FLOOR) -> WarmthKind:
 
 
 _TILT_WORDS: dict[TiltKind, str] = {
+    "unclear": "cannot tell them apart",
     "equal": "about equal",
+    "slightly_closer_a": "slightly closer to A",
+    "slightly_closer_b": "slightly closer to B",
     "closer_a": "closer to A",
     "closer_b": "closer to B",
     "much_closer_a": "much closer to A",
@@ -82,7 +96,7 @@ _WARMTH_WORDS: dict[WarmthKind, str] = {
 
 
 def tilt_words(scores: Scores) -> str:
-    """Say which side a text is closer to: "about equal", "closer to A", "much closer to B"."""
+    """Say which side a text is closer to: "about equal", "closer to A", "cannot tell them apart"."""
     return _TILT_WORDS[tilt_kind(scores)]
 
 
@@ -94,6 +108,40 @@ def warmth_words(scores: Scores, floor: float = WARMTH_FLOOR) -> str:
 def describe(scores: Scores) -> str:
     """Say in a few words what the two bars show, e.g. "about equal, fairly close to both"."""
     return f"{tilt_words(scores)}, {warmth_words(scores)}"
+
+
+def gap_interval(scores: Scores) -> tuple[float, float] | None:
+    """Return the ends of the interval of the gap, 0..1, that follow from those of the tilt; None where it has none."""
+    if scores.tilt_low is None or scores.tilt_high is None:
+        return None
+    ends = sorted((abs(scores.tilt_low), abs(scores.tilt_high)))
+    return (ends[0] if scores.tells_apart else 0.0, ends[1])
+
+
+def order_is_clear(candidates: Sequence[Candidate]) -> bool:
+    """Whether the first of several, best first, is told apart from the last: by its gap, or by its warmth.
+
+    Of two whose intervals overlap in both, neither is measurably the better one, and nothing may call it that. Where
+    nothing is known of intervals, and with fewer than two candidates, nothing speaks against the order.
+    """
+    if len(candidates) < 2:
+        return True
+    first, last = scores_of(candidates[0]), scores_of(candidates[-1])
+    gaps = gap_interval(first), gap_interval(last)
+    if gaps[0] is None or gaps[1] is None:
+        return True
+    warmths = _warmth_interval(first), _warmth_interval(last)
+    return _disjoint(gaps[0], gaps[1]) or _disjoint(warmths[0], warmths[1])
+
+
+def _warmth_interval(scores: Scores) -> tuple[float, float]:
+    """Return the warmth less and plus the standard error of the lower score (0 where it has none)."""
+    error = (scores.score_error_a if scores.score_a <= scores.score_b else scores.score_error_b) or 0.0
+    return scores.warmth - error, scores.warmth + error
+
+
+def _disjoint(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one[1] < other[0] or other[1] < one[0]
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:

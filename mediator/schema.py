@@ -79,17 +79,29 @@ class Dispute(Record):
         return self.model_copy(update={"view_a": self.view_b, "view_b": self.view_a})
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Scores(Record):
     """Empathic similarity of one text to each view.
 
     ``score_a`` and ``score_b`` are calibrated per view, 0..1 (see mediator/empathy.py); ``raw_a`` and ``raw_b`` are the
     plain cosines, -1..1.
+
+    How sure they are, where the scorer can tell: ``score_error_a`` and ``score_error_b`` are standard errors of the
+    two scores, 0..1; ``tilt_low`` and ``tilt_high`` are the ends of an interval around the tilt, -1..1 (docs/empathy.md
+    says what was measured of it). Each is None, and left out of what is written, where nothing is known.
     """
 
     score_a: float = Field(ge=0, le=1)
     score_b: float = Field(ge=0, le=1)
     raw_a: float
     raw_b: float
+    score_error_a: float | None = Field(default=None, ge=0, le=1, exclude_if=_is_none)
+    score_error_b: float | None = Field(default=None, ge=0, le=1, exclude_if=_is_none)
+    tilt_low: float | None = Field(default=None, ge=-1, le=1, exclude_if=_is_none)
+    tilt_high: float | None = Field(default=None, ge=-1, le=1, exclude_if=_is_none)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -108,6 +120,26 @@ class Scores(Record):
     def warmth(self) -> float:
         """min(a, b), 0..1: how close the text comes to the side it serves less."""
         return min(self.score_a, self.score_b)
+
+    @property
+    def tells_apart(self) -> bool | None:
+        """Whether the interval of the tilt leaves zero out; None where there is no interval."""
+        if self.tilt_low is None or self.tilt_high is None:
+            return None
+        return self.tilt_low > 0 or self.tilt_high < 0
+
+    def swapped(self) -> "Scores":
+        """The scores of the same text with A and B exchanged."""
+        return Scores(
+            score_a=self.score_b,
+            score_b=self.score_a,
+            raw_a=self.raw_b,
+            raw_b=self.raw_a,
+            score_error_a=self.score_error_b,
+            score_error_b=self.score_error_a,
+            tilt_low=None if self.tilt_high is None else -self.tilt_high,
+            tilt_high=None if self.tilt_low is None else -self.tilt_low,
+        )
 
 
 class Candidate(Record):

@@ -40,8 +40,9 @@ class SentenceInfluence:
 def influence(scorer: Scorer, dispute: Dispute, text: str) -> tuple[SentenceInfluence, ...]:
     """Measure what each sentence does to the scores of a text, by leaving it out (leave-one-sentence-out).
 
-    At most one sentence ``tilts``: none where the text is about equally close to both sides, has a single sentence, or
-    where no sentence moves it by `NOTICEABLE`. The changes of a single sentence are 0: nothing is left without it.
+    At most one sentence ``tilts``: none where the text is about equally close to both sides, or cannot be told to lean
+    at all, has a single sentence, or where no sentence moves it by `NOTICEABLE`. The changes of a single sentence are
+    0: nothing is left without it.
 
     Returns:
         The sentences in order; none for a text without any visible character.
@@ -57,7 +58,8 @@ def influence(scorer: Scorer, dispute: Dispute, text: str) -> tuple[SentenceInfl
     warmths = [whole.warmth - rest.warmth for rest in without]
     direction = 1.0 if whole.tilt > 0 else -1.0
     most = max(range(len(spans)), key=lambda index: direction * tilts[index])
-    tilted = whole.gap > ABOUT_EQUAL and direction * tilts[most] >= NOTICEABLE
+    known = whole.gap > ABOUT_EQUAL and whole.tells_apart is not False
+    tilted = known and direction * tilts[most] >= NOTICEABLE
     return tuple(
         SentenceInfluence(text[start:end], start, end, tilts[index], warmths[index], tilts=tilted and index == most)
         for index, (start, end) in enumerate(spans)

@@ -216,7 +216,7 @@ def exchanged_options(options: MediationOptions) -> MediationOptions:
 
 def exchanged_scores(scores: Scores) -> Scores:
     """The same scores with A and B exchanged."""
-    return Scores(score_a=scores.score_b, score_b=scores.score_a, raw_a=scores.raw_b, raw_b=scores.raw_a)
+    return scores.swapped()
 
 
 def difference(original: str, swapped: str) -> tuple[Change, ...]:

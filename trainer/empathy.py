@@ -6,22 +6,21 @@ Sides: what a view says of its place should lie closer to its own suggestion tha
 closer to one of its own stance than to an opposing one; this is what the shown tilt measures. Only the upper layers
 learn, and the result may be blended with the untouched weights.
 
-    python -m trainer.empathy --ratings pairs.jsonl --stories empathic_stories --opposing perspectrum.jsonl \\
-        --base MODEL_FOLDER --output runs/empathy --gguf assets/models/empathy-minilm-q8_0.gguf
+    evenhand train empathy --config assets/recipes/empathy.yaml --set base=MODEL_FOLDER --set ratings=pairs.jsonl
 """
 
-import argparse
 import json
 import logging
 import math
 import random
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mediator.errors import EvenhandError, InputError, MissingExtraError, ModelFileError
+from mediator.errors import InputError, MissingExtraError, ModelFileError
+from mediator.settings import user_path
+from trainer.empathy_config import EmpathyConfig
 from trainer.empathy_data import (
     Contrast,
     RatedPair,
@@ -34,78 +33,17 @@ from trainer.empathy_data import (
     numbered_lines,
     split_by_rater,
 )
-from trainer.empathy_figures import measure, remembering, scores_of_ratings, scores_of_stories
-from trainer.export import PRECISIONS, export_gguf
+from trainer.empathy_figures import Estimate, measure, remembering, scores_of_ratings, scores_of_stories
+from trainer.empathy_regression import divide, regress
+from trainer.empathy_towers import LayersTower, NormTower
+from trainer.export import export_gguf
 
 if TYPE_CHECKING:
     import torch
 
 _log = logging.getLogger(__name__)
 
-_CHUNK = 16  # texts run together; small, because the texts of a chunk are padded to its longest
-
-
-@dataclass(frozen=True)
-class EmpathyConfig:
-    """What one run of the recipe does. The defaults are those of the bundled encoder."""
-
-    base: str = ""
-    """Folder of the sentence-transformers model to start from."""
-    ratings: str = ""
-    """JSONL of ``{view_a, view_b, empathy}``; empathy is 0-100, how A's author feels for B."""
-    stories: str = ""
-    """Folder with ``dev.jsonl`` (trained on) and ``test.jsonl`` (measured on) of rated story pairs; empty for none."""
-    opposing: str = ""
-    """JSONL of ``{claim, support, undermine}``; empty for none."""
-    left_out: str = ""
-    """JSONL whose ``row`` numbers are lines of ``ratings`` (from 0) that must not be trained on; empty for none."""
-    output: str = ""
-    """Folder for the tuned model."""
-    seed: int = 0
-    """Of the order of batches and of every random choice."""
-    split_seed: int = 0
-    """Of the division of raters; the same for every run that is to be compared."""
-    held_out: float = 0.2
-    """Share of raters kept for measuring, 0..1."""
-    epochs: int = 2
-    """Passes over the raters."""
-    batch_raters: int = 16
-    """Raters per step."""
-    learns: str = "layers"
-    """What is trained: ``norm``, the last layer norm alone, or ``layers``, all layers above the frozen ones."""
-    frozen_layers: int = 5
-    """With ``layers``: layers from the bottom that stay as they are, embeddings included."""
-    learning_rate: float = 5e-5
-    """Peak; linear warm-up over a tenth of the steps, then linear decay to zero. For ``norm`` about 1e-2."""
-    rating_weight: float = 1.0
-    """Weight of the within-rater ranking of ratings."""
-    side_weight: float = 3.0
-    """Weight of own suggestion against the other side's."""
-    stance_weight: float = 1.0
-    """Weight of perspectives of one stance against the opposite stance (needs ``opposing``)."""
-    story_weight: float = 1.0
-    """Weight of the ranking of story pairs (needs ``stories``)."""
-    ranking_scale: float = 20.0
-    """Cosine differences are multiplied by this before the logistic function; CoSENT's value."""
-    temperature: float = 0.05
-    """Cosines are divided by this in the contrast of sides."""
-    blend: float = 1.0
-    """Share of the tuned weights in the result, 0 (untouched) to 1 (all tuned)."""
-    max_tokens: int = 112
-    """Texts are cut here in training only."""
-
-    def __post_init__(self) -> None:
-        if self.learns not in ("norm", "layers"):
-            raise InputError(f"--learns is {self.learns!r}; it must be `norm` or `layers`.")
-        for name in ("held_out", "blend"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must lie between 0 and 1.")
-        for name in ("epochs", "batch_raters", "max_tokens", "learning_rate", "ranking_scale", "temperature"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be above 0.")
-        for name in ("rating_weight", "side_weight", "stance_weight", "story_weight", "frozen_layers"):
-            if getattr(self, name) < 0:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must not be negative.")
+Tell = Callable[[str], None]
 
 
 def load_training_data(config: EmpathyConfig) -> TrainingData:
@@ -184,116 +122,6 @@ def _batches(items: Sequence[Any], size: int, chance: random.Random) -> Iterator
         queue = queue[size:]
 
 
-class _Norm:
-    """Learns only the last layer norm: one factor and one offset per dimension of the embedding.
-
-    Pooling is linear, so both act on the pooled vector directly, and each text passes through the encoder once in the
-    whole run. A thousand ratings carry little more than these few numbers can hold.
-    """
-
-    def __init__(self, model: Any, config: EmpathyConfig) -> None:
-        import torch
-
-        self.model, self.max_tokens = model, config.max_tokens
-        self._norm = model[0].auto_model.encoder.layer[-1].output.LayerNorm
-        self._factor = torch.nn.Parameter(torch.ones_like(self._norm.weight))
-        self._offset = torch.nn.Parameter(torch.zeros_like(self._norm.bias))
-        self._pooled: dict[str, torch.Tensor] = {}
-
-    def parameters(self) -> list["torch.nn.Parameter"]:
-        """The weights that learn."""
-        return [self._factor, self._offset]
-
-    def embed(self, texts: Sequence[str]) -> "torch.Tensor":
-        """Unit vectors with gradients, shape ``(len(texts), dimensions)``."""
-        import torch
-
-        missing = sorted({text for text in texts if text not in self._pooled}, key=lambda text: (len(text), text))
-        with torch.no_grad():
-            for start in range(0, len(missing), _CHUNK):
-                chunk = missing[start : start + _CHUNK]
-                tokens = _tokenize(self.model, chunk, self.max_tokens)
-                states = self.model[0].auto_model(**tokens).last_hidden_state
-                self._pooled.update(zip(chunk, _pool(self.model, states, tokens["attention_mask"]), strict=True))
-        pooled = torch.stack([self._pooled[text] for text in texts])
-        return torch.nn.functional.normalize(pooled * self._factor + self._offset, dim=-1)
-
-    def keep(self) -> None:
-        """Write what was learnt into the model."""
-        import torch
-
-        with torch.no_grad():
-            self._norm.weight.mul_(self._factor)
-            self._norm.bias.mul_(self._factor).add_(self._offset)
-
-
-class _Layers:
-    """Learns the uppermost layers, over a frozen trunk that is run once per text and remembered."""
-
-    def __init__(self, model: Any, config: EmpathyConfig) -> None:
-        self.model, self.max_tokens, self.frozen = model, config.max_tokens, config.frozen_layers
-        self.layers = model[0].auto_model.encoder.layer
-        if self.frozen >= len(self.layers):
-            raise InputError(f"--frozen-layers is {self.frozen}; the encoder has {len(self.layers)}, one must learn.")
-        self._trunk: dict[str, torch.Tensor] = {}
-        model.train()
-
-    def parameters(self) -> list["torch.nn.Parameter"]:
-        """The weights that learn."""
-        return [weight for layer in self.layers[self.frozen :] for weight in layer.parameters()]
-
-    def _run_trunk(self, texts: Sequence[str]) -> None:
-        import torch
-
-        learning = self.model.training
-        self.model.eval()
-        with torch.no_grad():
-            for start in range(0, len(texts), _CHUNK):
-                chunk = list(texts[start : start + _CHUNK])
-                tokens = _tokenize(self.model, chunk, self.max_tokens)
-                states = self.model[0].auto_model(**tokens, output_hidden_states=True).hidden_states[self.frozen]
-                for text, state, mask in zip(chunk, states, tokens["attention_mask"], strict=True):
-                    self._trunk[text] = state[: int(mask.sum())].clone()
-        self.model.train(learning)
-
-    def embed(self, texts: Sequence[str]) -> "torch.Tensor":
-        """Unit vectors with gradients, shape ``(len(texts), dimensions)``; each text is run once per call."""
-        import torch
-
-        unique = sorted(dict.fromkeys(texts), key=len)  # like lengths together: less padding
-        self._run_trunk([text for text in unique if text not in self._trunk])
-        rows = []
-        for start in range(0, len(unique), _CHUNK):
-            states = [self._trunk[text] for text in unique[start : start + _CHUNK]]
-            hidden = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)
-            lengths = torch.tensor([len(state) for state in states])
-            mask = (torch.arange(hidden.shape[1]) < lengths[:, None]).long()
-            blocked = (1.0 - mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
-            for layer in self.layers[self.frozen :]:
-                hidden = layer(hidden, blocked)
-                hidden = hidden[0] if isinstance(hidden, tuple) else hidden
-            rows.append(torch.nn.functional.normalize(_pool(self.model, hidden, mask), dim=-1))
-        position = {text: i for i, text in enumerate(unique)}
-        return torch.cat(rows)[[position[text] for text in texts]]
-
-    def keep(self) -> None:
-        """Leave dropout; the layers themselves were trained in place."""
-        self.model.eval()
-
-
-def _tokenize(model: Any, texts: Sequence[str], max_tokens: int) -> Any:
-    return model.tokenizer(list(texts), padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
-
-
-def _pool(model: Any, states: "torch.Tensor", mask: "torch.Tensor") -> "torch.Tensor":
-    """Pooled vectors by the model's own pooling, before its normalisation."""
-    features = {"token_embeddings": states, "attention_mask": mask}
-    for module in list(model)[1:]:
-        if type(module).__name__ != "Normalize":
-            features = module(features)
-    return features["sentence_embedding"]
-
-
 @dataclass(frozen=True)
 class _Source:
     """One signal of the training: its weight, its loss for a batch, and its endless batches."""
@@ -304,7 +132,7 @@ class _Source:
     batches: Iterator[list[Any]]
 
 
-def _sources(tower: _Norm | _Layers, data: TrainingData, config: EmpathyConfig) -> list[_Source]:
+def _sources(tower: NormTower | LayersTower, data: TrainingData, config: EmpathyConfig) -> list[_Source]:
     import torch
 
     def cosines(pairs: list[tuple[str, str]]) -> torch.Tensor:
@@ -357,7 +185,7 @@ def _sources(tower: _Norm | _Layers, data: TrainingData, config: EmpathyConfig) 
     return chosen
 
 
-def train(model: Any, data: TrainingData, config: EmpathyConfig) -> list[dict[str, float]]:
+def train(model: Any, data: TrainingData, config: EmpathyConfig, tell: Tell = _log.info) -> list[dict[str, float]]:
     """Fine-tune a `SentenceTransformer` in place, then blend it with its own start.
 
     Deterministic for a seed on one machine and number of threads.
@@ -366,6 +194,7 @@ def train(model: Any, data: TrainingData, config: EmpathyConfig) -> list[dict[st
         model: the model to change: a BERT-family encoder, on the CPU, in float32.
         data: what to learn from.
         config: see `EmpathyConfig`.
+        tell: is told how far the work is, in a sentence.
 
     Returns:
         One dictionary per step: the weighted loss of each signal.
@@ -377,7 +206,9 @@ def train(model: Any, data: TrainingData, config: EmpathyConfig) -> list[dict[st
 
     torch.manual_seed(config.seed)
     start = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    tower: _Norm | _Layers = _Layers(model.eval(), config) if config.learns == "layers" else _Norm(model.eval(), config)
+    tower: NormTower | LayersTower = (
+        LayersTower(model.eval(), config) if config.learns == "layers" else NormTower(model.eval(), config)
+    )
     sources = _sources(tower, data, config)
     steps = max(1, config.epochs * math.ceil(max(len(data.raters), 1) / config.batch_raters))
     optimizer = torch.optim.AdamW(tower.parameters(), lr=config.learning_rate, weight_decay=0.0)
@@ -401,7 +232,7 @@ def train(model: Any, data: TrainingData, config: EmpathyConfig) -> list[dict[st
         if (step + 1) % 10 == 0 or step + 1 == steps:
             recent = history[-10:]
             means = {name: sum(entry[name] for entry in recent) / len(recent) for name in losses}
-            _log.info("step %d of %d: %s", step + 1, steps, ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
+            tell(f"step {step + 1} of {steps}: " + ", ".join(f"{name} {mean:.3f}" for name, mean in means.items()))
     tower.keep()
     blend_weights(model, start, config.blend)
     return history
@@ -418,54 +249,73 @@ def blend_weights(model: Any, start: dict[str, "torch.Tensor"], share: float) ->
             value.copy_(start[name] + share * (value - start[name]))
 
 
-def _option_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainer.empathy", description="Train, measure and export the empathy encoder."
-    )
-    for option in fields(EmpathyConfig):
-        kind = type(option.default)
-        flag = "--" + option.name.replace("_", "-")
-        parser.add_argument(flag, type=kind, default=option.default, required=option.name in ("base", "ratings"))
-    parser.add_argument("--gguf", default="", help="also export to this GGUF file")
-    parser.add_argument("--precision", default="q8_0", choices=PRECISIONS)
-    parser.add_argument("--threads", type=int, default=0, help="threads of torch; 0 leaves its default")
-    return parser
+def run(config: EmpathyConfig, tell: Tell = _log.info) -> dict[str, Any]:
+    """Train -> measure before and after -> save -> export; ``tell`` is told how far the work is, in sentences.
 
+    Returns:
+        ``{"spearman": {"before" | "after" | "gain": {figure: "value [low, high]"}}, "output": ..., "gguf": ...}``.
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Train -> measure before and after -> save -> export. Prints one JSON object; the log goes to stderr."""
-    options = vars(_option_parser().parse_args(arguments))
-    gguf, precision, threads = options.pop("gguf"), options.pop("precision"), options.pop("threads")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
-    try:
-        config = EmpathyConfig(**options)
-        if gguf and not config.output:
-            raise InputError("--gguf needs --output.", "Name the folder that the tuned model is saved to.")
-        data = load_training_data(config)
-        model = load_base(config.base, threads)
-        _, held_out = split_by_rater(load_ratings(config.ratings), config.held_out, config.split_seed)
-        stories = load_stories(Path(config.stories) / "test.jsonl") if config.stories else []
-        before = remembering(model)
-        scores_of_ratings(before, held_out)  # the untouched model meets the texts before it changes
-        if stories:
-            scores_of_stories(before, stories)
-        train(model, data, config)
-        figures = measure(before, remembering(model), held_out, stories)
-        if config.output:
-            model.save(config.output)
-            Path(config.output, "recipe.json").write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
-        if gguf:
-            export_gguf(config.output, gguf, precision, name="Evenhand empathy encoder", licence="apache-2.0")
-    except EvenhandError as error:
-        _log.error("%s", error)
-        return error.exit_code
+    Raises:
+        InputError: data are missing or damaged, or there is nothing to learn from.
+        MissingExtraError, ModelFileError: see `load_base`.
+    """
+    for name in ("base", "ratings"):
+        if not getattr(config, name):
+            raise InputError(f"`{name}` is empty.", f"Name it: --set {name}=PATH")
+    paths = {name: str(user_path(path)) for name in _PATHS if (path := getattr(config, name))}
+    config = config.model_copy(update=paths)
+    stories = load_stories(Path(config.stories) / "test.jsonl") if config.stories else []
+    if config.objective == "cosine":
+        figures, model = _run_cosine(config, stories, tell)
+    else:
+        figures, model = _run_ranking(config, stories, tell)
+    if config.output:
+        model.save(config.output)
+        settings = json.dumps(config.model_dump(), indent=2)
+        Path(config.output, "recipe.json").write_text(settings + "\n", encoding="utf-8")
+    if config.gguf:
+        export_gguf(config.output, config.gguf, config.precision, name="Evenhand empathy encoder", licence="apache-2.0")
     report = {when: {name: str(value) for name, value in entry.items()} for when, entry in figures.items()}
-    print(json.dumps({"spearman": report, "output": config.output, "gguf": gguf}, indent=2))
-    return 0
+    return {"spearman": report, "output": config.output, "gguf": config.gguf}
+
+
+_PATHS = ("base", "ratings", "stories", "opposing", "left_out", "output", "gguf")
+
+Figures = dict[str, dict[str, Estimate]]
+
+
+def _run_ranking(config: EmpathyConfig, stories: list[StoryPair], tell: Tell) -> tuple[Figures, Any]:
+    data = load_training_data(config)
+    model = load_base(config.base, config.threads)
+    _, held_out = split_by_rater(load_ratings(config.ratings), config.held_out, config.split_seed)
+    before = remembering(model)
+    scores_of_ratings(before, held_out)  # the untouched model meets the texts before it changes
+    if stories:
+        scores_of_stories(before, stories)
+    train(model, data, config, tell)
+    return measure(before, remembering(model), held_out, stories), model
+
+
+def _run_cosine(config: EmpathyConfig, stories: list[StoryPair], tell: Tell) -> tuple[Figures, Any]:
+    pairs = load_ratings(config.ratings)
+    training, validation, kept = divide(pairs, config)
+    if not training or not kept:
+        raise InputError(f"{config.ratings} has {len(pairs)} pairs: too few to learn from and to measure on.")
+    held_out: dict[str, list[RatedPair]] = {}
+    for pair in kept:
+        held_out.setdefault(pair.rater, []).append(pair)
+    groups = list(held_out.values())
+    model = load_base(config.base, config.threads)
+    before = remembering(model, config.prefix)
+    scores_of_ratings(before, groups)
+    if stories:
+        scores_of_stories(before, stories)
+    regress(model, training, validation, config, tell)
+    return measure(before, remembering(model, config.prefix), groups, stories), model
 
 
 def load_base(folder: str, threads: int = 0) -> Any:
-    """Load a sentence-transformers folder on the CPU in float32.
+    """Load a sentence-transformers model, by folder or name, on the CPU in float32.
 
     Raises:
         MissingExtraError: sentence-transformers is not installed.
@@ -480,10 +330,11 @@ def load_base(folder: str, threads: int = 0) -> Any:
         ) from error
     if threads:
         torch.set_num_threads(threads)
-    if not Path(folder, "config.json").is_file():
-        raise ModelFileError(f"{folder} holds no model.", "Give the folder of a sentence-transformers model.")
-    return SentenceTransformer(folder, device="cpu").float()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        return SentenceTransformer(
+            folder, device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True}
+        ).float()
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelFileError(
+            f"{folder} holds no model.", "Give the folder of a sentence-transformers model, or its name and a network."
+        ) from error

@@ -45,15 +45,20 @@ def bootstrap(
     return Estimate(figure(list(groups)), float(low), float(high))
 
 
+Groups = list[tuple[NDArray[Any], NDArray[Any]]]
+
+
+def without_levels(raters: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> Groups:
+    """Take each rater's mean off both cosines and ratings; raters with one pair say nothing and are left out."""
+    return [(c - c.mean(), r - r.mean()) for c, r in raters if len(c) > 1]
+
+
 def within_rater_spearman(raters: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> float:
-    """Spearman of (cosines, ratings) after each rater's mean is taken off both; raters with one pair say nothing."""
-    several = [(c - c.mean(), r - r.mean()) for c, r in raters if len(c) > 1]
-    if not several:
-        return 0.0
-    return spearman(np.concatenate([c for c, _ in several]), np.concatenate([r for _, r in several]))
+    """Spearman of (cosines, ratings) after each rater's mean is taken off both; 0 where nobody has two pairs."""
+    return raw_spearman(without_levels(raters))
 
 
-def scores_of_ratings(encode: Encode, raters: Sequence[Sequence[RatedPair]]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+def scores_of_ratings(encode: Encode, raters: Sequence[Sequence[RatedPair]]) -> Groups:
     """Per rater, the cosines of the rated pairs and the ratings."""
     texts = list(dict.fromkeys(t for rater in raters for p in rater for t in (p.view_a.as_text(), p.view_b.as_text())))
     vectors = dict(zip(texts, encode(texts), strict=True))
@@ -68,26 +73,37 @@ def scores_of_ratings(encode: Encode, raters: Sequence[Sequence[RatedPair]]) -> 
 
 def raw_spearman(raters: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> float:
     """Spearman of (cosines, ratings) over all raters' pairs, whoever rated them; the paper's figure."""
+    if not raters:
+        return 0.0
     return spearman(np.concatenate([c for c, _ in raters]), np.concatenate([r for _, r in raters]))
 
 
-_FIGURES = {"within_rater": within_rater_spearman, "raw": raw_spearman}
+def estimates_of(groups: Groups) -> dict[str, Estimate]:
+    """``within_rater`` and ``raw`` of raters' cosines and ratings, the raters drawn by bootstrap."""
+    inner = without_levels(groups)
+    # The levels are taken off once and not in each draw: a drawn rater's mean is the same.
+    within = bootstrap(inner, raw_spearman) if inner else Estimate(0.0, 0.0, 0.0)
+    return {"within_rater": within, "raw": bootstrap(groups, raw_spearman)}
 
 
 def evaluate_ratings(encode: Encode, raters: Sequence[Sequence[RatedPair]]) -> dict[str, Estimate]:
     """Spearman of cosine and rating on held-out raters: ``within_rater`` and ``raw``, the raters drawn by bootstrap."""
-    groups = scores_of_ratings(encode, raters)
-    return {name: bootstrap(groups, figure) for name, figure in _FIGURES.items()}
+    return estimates_of(scores_of_ratings(encode, raters))
 
 
 def compare_ratings(before: Encode, after: Encode, raters: Sequence[Sequence[RatedPair]]) -> dict[str, Estimate]:
     """The gain of ``after`` over ``before`` in the figures of `evaluate_ratings`, both on the same drawn raters."""
-    groups = list(zip(scores_of_ratings(before, raters), scores_of_ratings(after, raters), strict=True))
+    old, new = scores_of_ratings(before, raters), scores_of_ratings(after, raters)
 
-    def gain_of(figure: Callable[[list[Any]], float]) -> Callable[[list[Any]], float]:
-        return lambda drawn: figure([new for _, new in drawn]) - figure([old for old, _ in drawn])
+    def gain(one: Groups, other: Groups) -> Estimate:
+        if not one:
+            return Estimate(0.0, 0.0, 0.0)
+        return bootstrap(
+            list(zip(one, other, strict=True)),
+            lambda drawn: raw_spearman([b for _, b in drawn]) - raw_spearman([a for a, _ in drawn]),
+        )
 
-    return {name: bootstrap(groups, gain_of(figure)) for name, figure in _FIGURES.items()}
+    return {"within_rater": gain(without_levels(old), without_levels(new)), "raw": gain(old, new)}
 
 
 def scores_of_stories(encode: Encode, stories: Sequence[StoryPair]) -> list[tuple[float, float]]:
@@ -114,14 +130,14 @@ def compare_stories(before: Encode, after: Encode, stories: Sequence[StoryPair])
     )
 
 
-def remembering(model: Any) -> Encode:
-    """An `Encode` of a `SentenceTransformer` as it is now, which runs each text once."""
+def remembering(model: Any, prefix: str = "") -> Encode:
+    """An `Encode` of a `SentenceTransformer` as it is now, which runs each text once, behind the prefix it wants."""
     known: dict[str, Vectors] = {}
 
     def encode(texts: Sequence[str]) -> Vectors:
         missing = [text for text in dict.fromkeys(texts) if text not in known]
         if missing:
-            rows = model.encode(missing, normalize_embeddings=True, show_progress_bar=False)
+            rows = model.encode([prefix + text for text in missing], normalize_embeddings=True, show_progress_bar=False)
             known.update(zip(missing, np.asarray(rows, dtype=np.float32), strict=True))
         return np.stack([known[text] for text in texts])
 

@@ -39,13 +39,11 @@ def test_swapping_the_sides_swaps_the_scores_exactly(
 ) -> None:
     dispute = Dispute(view_a=View(text=one), view_b=View(text=other))
     for here, there in zip(scorer.score(dispute, texts), scorer.score(dispute.swapped(), texts), strict=True):
-        assert (here.score_a, here.score_b, here.raw_a, here.raw_b) == (
-            there.score_b,
-            there.score_a,
-            there.raw_b,
-            there.raw_a,
-        )
+        assert here == there.swapped()
         assert here.tilt == -there.tilt
+        assert here.tilt_low is not None
+        assert here.tilt_high is not None
+        assert here.tilt_low <= here.tilt <= here.tilt_high
         assert 0.0 <= here.score_a <= 1.0
         assert -1.001 <= here.raw_a <= 1.001
 

@@ -9,6 +9,8 @@ from mediator.neutrality import (
     WARMTH_FLOOR,
     best_first,
     describe,
+    gap_interval,
+    order_is_clear,
     overlap,
     pareto_front,
     repeats,
@@ -23,8 +25,12 @@ from mediator.neutrality import (
 from mediator.schema import Candidate, Scores, Strategy
 
 
-def scores(a: float, b: float) -> Scores:
-    return Scores(score_a=a, score_b=b, raw_a=a, raw_b=b)
+def scores(a: float, b: float, *interval: float | None, error: float | None = None) -> Scores:
+    """Scores with an interval of the tilt, and one standard error for both, if they are given."""
+    low, high = interval or (None, None)
+    return Scores(
+        score_a=a, score_b=b, raw_a=a, raw_b=b, tilt_low=low, tilt_high=high, score_error_a=error, score_error_b=error
+    )
 
 
 def candidate(text: str, a: float, b: float) -> Candidate:
@@ -67,6 +73,41 @@ def test_words_for_the_bars(a: float, b: float, words: str) -> None:
 )
 def test_kinds_for_the_page(a: float, b: float, tilt: str, warmth: str) -> None:
     assert (tilt_kind(scores(a, b)), warmth_kind(scores(a, b))) == (tilt, warmth)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "low", "high", "tilt", "interval"),
+    [
+        (0.9, 0.6, -0.05, 0.6, "unclear", (0.0, 0.6)),  # however large the gap is
+        (0.6, 0.6, -0.2, 0.1, "unclear", (0.0, 0.2)),
+        (0.6, 0.5, 0.0, 0.2, "unclear", (0.0, 0.2)),
+        (0.6, 0.52, 0.02, 0.15, "slightly_closer_a", (0.02, 0.15)),
+        (0.52, 0.6, -0.15, -0.02, "slightly_closer_b", (0.02, 0.15)),
+        (0.5, 0.7, -0.4, -0.1, "closer_b", (0.1, 0.4)),
+        (0.9, 0.5, 0.2, 0.5, "much_closer_a", (0.2, 0.5)),
+        (0.9, 0.5, None, None, "much_closer_a", None),
+    ],
+)
+def test_no_side_is_named_where_the_interval_of_the_tilt_covers_zero(a, b, low, high, tilt, interval) -> None:
+    known = scores(a, b, low, high)
+    assert tilt_kind(known) == tilt
+    assert gap_interval(known) == interval
+    assert ("cannot tell them apart" in describe(known)) is (tilt == "unclear")
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "clear"),
+    [
+        (scores(0.7, 0.7, -0.2, 0.2, error=0.1), scores(0.7, 0.6, -0.1, 0.3, error=0.1), False),
+        (scores(0.7, 0.7, -0.2, 0.2, error=0.1), scores(0.9, 0.4, 0.3, 0.7, error=0.1), True),  # the gaps
+        (scores(0.9, 0.9, -0.2, 0.2, error=0.1), scores(0.5, 0.5, -0.2, 0.2, error=0.1), True),  # the warmths
+        (scores(0.7, 0.7), scores(0.7, 0.6), True),  # nothing is known
+    ],
+)
+def test_the_order_is_clear_where_the_ends_are_told_apart(first, last, clear) -> None:
+    pool = [Candidate(text="x", strategy=Strategy.SINGLE, scores=each) for each in (first, last)]
+    assert order_is_clear(pool) is clear
+    assert order_is_clear(pool[:1])
 
 
 def test_what_is_known_is_chosen_last() -> None:

@@ -110,6 +110,17 @@ def test_none_is_marked_where_none_tilts(text: str) -> None:
     assert not any(each.tilts for each in influence(Counting(), DOGS, text))
 
 
+def test_none_is_marked_where_the_text_cannot_be_told_to_lean() -> None:
+    class Unsure(Counting):
+        def score(self, dispute: Dispute, texts: Sequence[str]) -> list[Scores]:
+            interval = {"tilt_low": -0.9, "tilt_high": 0.9}
+            return [scores.model_copy(update=interval) for scores in super().score(dispute, texts)]
+
+    text = "Dogs dogs dogs. They meet."
+    assert any(each.tilts for each in influence(Counting(), DOGS, text))
+    assert not any(each.tilts for each in influence(Unsure(), DOGS, text))
+
+
 def test_a_text_of_one_sentence_and_an_empty_one() -> None:
     (only,) = influence(Counting(), DOGS, "A dog, a dog, a dog. ")
     assert (only.start, only.end, only.tilt_change, only.warmth_change, only.tilts) == (0, 21, 0.0, 0.0, False)
@@ -129,7 +140,8 @@ def test_a_one_sided_sentence_is_found_with_the_real_scorer(scorer: EmpathyModel
     dispute = example("dogs-in-the-park")
     text = (
         "Both sides meet again after six weeks. "
-        "A small girl who was knocked over by a large dog will not let go of her mother's hand."
+        "A small girl was knocked over by a large dog, so toddlers run about on the lawn beside the playground and "
+        "somebody checks the leads."
     )
     found = influence(scorer, dispute, text)
     assert [each.tilts for each in found] == [False, True]

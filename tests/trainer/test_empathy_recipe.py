@@ -14,20 +14,21 @@ from sentence_transformers import SentenceTransformer  # noqa: E402
 from transformers import BertConfig, BertModel, BertTokenizerFast  # noqa: E402
 
 from mediator.errors import InputError, ModelFileError  # noqa: E402
+from mediator.resources import asset  # noqa: E402
+from trainer.config import ConfigError, load_settings  # noqa: E402
 from trainer.empathy import (  # noqa: E402
-    EmpathyConfig,
-    _Layers,
-    _Norm,
     blend_weights,
     load_base,
     load_training_data,
-    main,
     ranking_loss,
     side_loss,
     train,
 )
+from trainer.empathy_config import EmpathyConfig  # noqa: E402
 from trainer.empathy_data import Contrast, contrasts_of_claims, load_ratings, split_by_rater  # noqa: E402
 from trainer.empathy_figures import Estimate, bootstrap, evaluate_ratings, within_rater_spearman  # noqa: E402
+from trainer.empathy_regression import divide  # noqa: E402
+from trainer.empathy_towers import LayersTower, NormTower  # noqa: E402
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
@@ -137,9 +138,9 @@ def test_blending_interpolates_between_untouched_and_tuned(base: Path, ratings: 
     assert torch.allclose(tuned.state_dict()[name], start[name], atol=1e-6)
 
 
-@pytest.mark.parametrize("tower", [_Norm, _Layers])
+@pytest.mark.parametrize("tower", [NormTower, LayersTower])
 def test_an_untrained_pass_gives_the_vectors_of_sentence_transformers(
-    base: Path, ratings: Path, tower: type[_Norm] | type[_Layers]
+    base: Path, ratings: Path, tower: type[NormTower] | type[LayersTower]
 ) -> None:
     """What is run once and what is run at each step, padded differently, are together the encoder itself."""
     model = load_base(str(base), threads=1).eval()
@@ -154,7 +155,7 @@ def test_an_untrained_pass_gives_the_vectors_of_sentence_transformers(
 
 def test_what_the_norm_learns_is_what_the_model_computes_afterwards(base: Path, ratings: Path) -> None:
     model = load_base(str(base), threads=1).eval()
-    norm = _Norm(model, settings(base, ratings))
+    norm = NormTower(model, settings(base, ratings))
     texts = ["a park", "quiet hours and more trees.", "late"]
     with torch.no_grad():
         for weight in norm.parameters():
@@ -260,15 +261,26 @@ def test_bad_lines_are_named(ratings: Path, line: str, message: str) -> None:
         load_ratings(ratings)
 
 
-def test_bad_settings_are_named_by_their_flag(base: Path, ratings: Path) -> None:
-    with pytest.raises(InputError, match=r"--held-out is 1\.5"):
-        settings(base, ratings, held_out=1.5)
-    with pytest.raises(InputError, match="--learning-rate"):
-        settings(base, ratings, learning_rate=0.0)
-    with pytest.raises(InputError, match="--side-weight"):
-        settings(base, ratings, side_weight=-1.0)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["held_out=1.5"], "`held_out`"),
+        (["learning_rate=0"], "`learning_rate`"),
+        (["side_weight=-1"], "`side_weight`"),
+        (["gguf=x.gguf"], "gguf needs output"),
+        (["split_by=pair"], "split_by = pair goes with objective = cosine"),
+        (["objective=cosine", "held_out=0.9", "validation=0.1"], "nothing is left"),
+        (["ratingz=x"], "empathy has no setting 'ratingz'"),
+    ],
+)
+def test_bad_settings_are_named(changes: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_settings(EmpathyConfig, "empathy", None, changes)
+
+
+def test_what_cannot_learn_is_refused(base: Path, ratings: Path) -> None:
     config = settings(base, ratings, frozen_layers=2)
-    with pytest.raises(InputError, match="--frozen-layers is 2; the encoder has 2"):
+    with pytest.raises(InputError, match="frozen_layers is 2; the encoder has 2"):
         train(load_base(str(base), threads=1), load_training_data(config), config)
     config = settings(base, ratings, rating_weight=0.0, side_weight=0.0)
     with pytest.raises(InputError, match="nothing to train on"):
@@ -277,27 +289,56 @@ def test_bad_settings_are_named_by_their_flag(base: Path, ratings: Path) -> None
         load_base(str(ratings.parent))
 
 
+def test_the_shipped_recipes_are_the_bundled_one_and_the_papers() -> None:
+    bundled = load_settings(EmpathyConfig, "empathy", asset("recipes", "empathy.yaml"))
+    assert bundled == EmpathyConfig()
+    paper = load_settings(EmpathyConfig, "empathy", asset("recipes", "empathy-paper.yaml"))
+    assert (paper.base, paper.objective, paper.frozen_layers) == ("intfloat/e5-large", "cosine", 0)
+    assert (paper.split_by, paper.validation, paper.held_out) == ("pair", 0.05, 0.2)
+
+
+@pytest.mark.parametrize("split_by", ["rater", "pair"])
+def test_a_division_has_three_parts_that_share_nothing(ratings: Path, split_by: str) -> None:
+    pairs = load_ratings(ratings)
+    config = EmpathyConfig(objective="cosine", split_by=split_by, validation=1 / 6, held_out=1 / 3)
+    parts = divide(pairs, config)
+    assert [len(part) for part in parts] == [18, 6, 12]
+    assert sorted(pair.row for part in parts for pair in part) == [pair.row for pair in pairs]
+    raters = [{pair.rater for pair in part} for part in parts]
+    assert bool(raters[0] & raters[2]) == (split_by == "pair")
+
+
+def command(*options: str) -> int:
+    from ui.cli import main
+
+    return main(["train", "empathy", *options])
+
+
+def test_the_papers_regression_fits_the_ratings_and_keeps_the_best_epoch(
+    base: Path, ratings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"base": base, "ratings": ratings, "output": tmp_path / "tuned", "frozen_layers": 0, "threads": 1}
+    options |= {"objective": "cosine", "split_by": "pair", "validation": 0.1, "epochs": 4, "learning_rate": 3e-3}
+    assert command("--json", *(f"--set={name}={value}" for name, value in options.items())) == 0
+    captured = capsys.readouterr()
+    assert set(json.loads(captured.out)["spearman"]) == {"before", "after", "gain"}
+    epochs = [line for line in captured.err.splitlines() if "Spearman on the validation pairs" in line]
+    losses = [float(line.split("loss ")[1].split(",")[0]) for line in epochs]
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
+    before, after = (load_base(str(folder), threads=1) for folder in (base, tmp_path / "tuned"))
+    learned = {name for name, value in after.state_dict().items() if not torch.equal(value, before.state_dict()[name])}
+    assert any("embeddings" in name for name in learned), "with no frozen layers the embeddings learn too"
+
+
 def test_the_command_trains_measures_and_exports(
     base: Path, ratings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gguf_package = pytest.importorskip("gguf", reason="needs the train extra")
     target = tmp_path / "out" / "tuned.gguf"
-    arguments = ["--base", base, "--ratings", ratings, "--output", tmp_path / "tuned", "--gguf", target]
-    arguments += [
-        "--epochs",
-        2,
-        "--learns",
-        "norm",
-        "--learning-rate",
-        0.1,
-        "--held-out",
-        0.5,
-        "--threads",
-        1,
-        "--precision",
-        "f16",
-    ]
-    assert main([str(argument) for argument in arguments]) == 0
+    options = {"base": base, "ratings": ratings, "output": tmp_path / "tuned", "gguf": target, "precision": "f16"}
+    options |= {"epochs": 2, "learns": "norm", "learning_rate": 0.1, "held_out": 0.5, "threads": 1}
+    assert command("--json", *(f"--set={name}={value}" for name, value in options.items())) == 0
     report = json.loads(capsys.readouterr().out)
     assert set(report["spearman"]) == {"before", "after", "gain"}
     assert set(report["spearman"]["gain"]) == {"within_rater", "raw"}
@@ -308,4 +349,4 @@ def test_the_command_trains_measures_and_exports(
     assert np.array_equal(written["blk.1.layer_output_norm.weight"], last.LayerNorm.weight.detach().numpy())
     assert not np.array_equal(written["blk.1.layer_output_norm.weight"], np.ones(32, dtype=np.float32))
     assert np.array_equal(written["blk.1.ffn_down.weight"], last.dense.weight.detach().numpy().astype(np.float16))
-    assert main(["--base", str(base), "--ratings", str(tmp_path / "nothing.jsonl")]) == 2
+    assert command(f"--set=base={base}", f"--set=ratings={tmp_path / 'nothing.jsonl'}") == 2

@@ -9,7 +9,7 @@ const shared = (window.evenhand ??= {
   open: new Set(), // keys of details that the reader opened
   drafts: new Map(), // proposal id -> text that is being edited
   notes: new Map(), // key of a field -> what is typed there and not saved
-  sentences: new Map(), // proposal id and wording -> HTML from the server, or a promise of it
+  panels: new Map(), // question, proposal id and wording -> HTML from the server, or a promise of it
   wanted: null, // id of a proposal whose card is to be shown as soon as it is there
 });
 const editors = new Map(); // proposal id -> its editor's node, the texts and bars before it
@@ -164,8 +164,8 @@ async function measure(id) {
     editor.state.textContent = answer?.error ?? editor.words.failed;
     return;
   }
-  const { score_a: a, score_b: b, words } = answer;
-  editor.shown = { a: 100 * a, b: 100 * b, words };
+  const { score_a: a, score_b: b, score_error_a: errorA, score_error_b: errorB, words } = answer;
+  editor.shown = { a: [100 * a, 100 * errorA], b: [100 * b, 100 * errorB], words }; // NaN where the error is not known
   editor.state.textContent = `${words} (${editor.words.unsaved})`;
   if (cardOf(editor.node)) showBars(cardOf(editor.node), editor.shown);
 }
@@ -173,16 +173,26 @@ async function measure(id) {
 const bars = (card) => card.querySelectorAll(":scope > .eh-balance [role=meter]");
 
 function barsOf(card) {
-  const [a, b] = [...bars(card)].map((bar) => Number.parseFloat(bar.firstElementChild.style.width));
+  const [a, b] = [...bars(card)].map((bar) => {
+    const [fill, whisker] = bar.children;
+    return [Number.parseFloat(fill.style.width), Number.parseFloat(whisker.dataset.error)];
+  });
   return { a, b, words: card.querySelector(".eh-words").textContent };
 }
 
 function showBars(card, shown) {
   for (const bar of bars(card)) {
-    const percent = shown[bar.dataset.side];
-    const rounded = String(Math.round(percent));
-    bar.firstElementChild.style.width = `${percent.toFixed(1)}%`;
-    bar.setAttribute("aria-valuetext", bar.dataset.said.replace("{number}", rounded));
+    const [fill, whisker] = bar.children, [percent, error] = shown[bar.dataset.side];
+    const rounded = String(Math.round(percent)), sure = !Number.isFinite(error), within = sure ? "" : String(Math.round(error));
+    const low = Math.max(0, percent - error), high = Math.min(100, percent + error);
+    fill.style.width = `${percent.toFixed(1)}%`;
+    whisker.dataset.error = within;
+    if (!sure) {
+      whisker.style.setProperty("--eh-low", `${low.toFixed(1)}%`);
+      whisker.style.setProperty("--eh-wide", `${(high - low).toFixed(1)}%`);
+    }
+    const said = sure ? bar.dataset.said : bar.dataset.unsure;
+    bar.setAttribute("aria-valuetext", said.replace("{number}", rounded).replace("{error}", within));
     bar.setAttribute("aria-valuenow", rounded);
   }
   card.querySelector(".eh-words").textContent = shown.words;
@@ -212,32 +222,32 @@ function forget(id) {
   shared.drafts.delete(id);
 }
 
-// -- which sentence tilts it
+// -- panels that the server fills when they are opened, once for each wording: which sentence tilts it, how acceptable
 
-async function fillSentences(slot) {
-  const section = sectionOf(slot), { id, wording } = slot.dataset;
-  const key = `${id} ${wording} ${section.dataset.language}`;
+async function fillPanel(slot) {
+  const section = sectionOf(slot), { id, wording, ask } = slot.dataset;
+  const key = `${ask} ${id} ${wording} ${section.dataset.language}`;
   if (slot.dataset.filled === key && slot.hasChildNodes()) return;
   slot.dataset.filled = key;
-  if (typeof shared.sentences.get(key) === "string") slot.innerHTML = shared.sentences.get(key);
+  if (typeof shared.panels.get(key) === "string") slot.innerHTML = shared.panels.get(key);
   else {
     slot.textContent = wordsOf(slot).measuring;
     try {
-      if (!shared.sentences.has(key))
-        shared.sentences.set(key, server.sentences(section.dataset.session, id, section.dataset.language));
-      const html = await shared.sentences.get(key);
+      if (!shared.panels.has(key))
+        shared.panels.set(key, server[ask](section.dataset.session, id, section.dataset.language));
+      const html = await shared.panels.get(key);
       if (typeof html !== "string") throw new TypeError("no text");
-      shared.sentences.set(key, html);
-      if (html.includes("eh-status-error")) window.setTimeout(() => shared.sentences.delete(key)); // to be asked again
+      shared.panels.set(key, html);
+      if (html.includes("eh-status-error")) window.setTimeout(() => shared.panels.delete(key)); // to be asked again
     } catch {
-      shared.sentences.delete(key);
+      shared.panels.delete(key);
       delete slot.dataset.filled;
       slot.textContent = wordsOf(slot).failed;
       return;
     }
-    for (const other of element.querySelectorAll("[data-slot=sentences]")) {
+    for (const other of element.querySelectorAll(`[data-ask=${ask}]`)) {
       if (other.dataset.id === id && other.dataset.wording === wording) {
-        other.innerHTML = shared.sentences.get(key);
+        other.innerHTML = shared.panels.get(key);
         other.dataset.filled = key;
       }
     }
@@ -249,7 +259,8 @@ element.addEventListener("toggle", (event) => {
   if (!key) return;
   if (details.open) shared.open.add(key);
   else shared.open.delete(key);
-  if (details.open && details.dataset.fold === "tilting") fillSentences(details.querySelector("[data-slot=sentences]"));
+  const panel = details.querySelector("[data-ask]");
+  if (details.open && panel) fillPanel(panel);
 }, true);
 
 // -- notes beside ratings
@@ -377,7 +388,7 @@ function restore() {
       held = { key: `edit-${id}`, id };
     } else placeEditor(card);
   }
-  for (const slot of element.querySelectorAll("details[open] > [data-slot=sentences]")) fillSentences(slot);
+  for (const slot of element.querySelectorAll("details[open] > [data-ask]")) fillPanel(slot);
   for (const field of element.querySelectorAll("[data-keep]")) {
     const typed = shared.notes.get(field.dataset.keep);
     if (typed === undefined) continue;

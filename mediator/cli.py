@@ -33,7 +33,7 @@ from mediator.settings import ENCODER_VARIABLE, MODEL_VARIABLE, default_encoder,
 if TYPE_CHECKING:
     from mediator.mediation import Event, MediationDone
     from mediator.models import ModelChoice
-    from mediator.schema import Dispute
+    from mediator.schema import Dispute, Scores
     from mediator.writers.base import Writer
 
 __all__ = ["BAD_INPUT", "DONE", "FAILED", "INTERRUPTED", "Handler", "add_commands", "run_guarded", "say"]
@@ -178,7 +178,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def propose_command(arguments: argparse.Namespace) -> int:
     """Run `evenhand propose`: check everything, load, announce where the text goes, write, print."""
     from mediator.mediation import MediationOptions, propose
-    from mediator.models import parse_model
+    from mediator.models import hears_feedback, parse_model
 
     options = MediationOptions(
         strategy=arguments.strategy,
@@ -193,6 +193,8 @@ def propose_command(arguments: argparse.Namespace) -> int:
     try:
         if writer.destination is not None:
             say(f"The text of the views goes to {writer.destination} (model {writer.name}).")
+        if not hears_feedback(choice):
+            say(f"{writer.name} was trained on the two views alone: it hears neither comments nor scores.")
         cancel = Cancellation()
         events = propose(dispute, writer, scorer, options, cancel)
         with cancelled_by_interrupt(cancel):
@@ -242,7 +244,7 @@ def score_command(arguments: argparse.Namespace) -> int:
     finally:
         scorer.close()
     if arguments.json:
-        print_json([{"text": text, **scores.model_dump(mode="json")} for text, scores in scored])
+        print_json([{"text": text, **_scores_as_json(scores)} for text, scores in scored])
         return DONE
     shown = picture(sys.stdout)
     shown.dispute(dispute)
@@ -294,8 +296,16 @@ def _candidate_as_json(candidate: Any) -> dict[str, Any]:
         "text": candidate.text,
         "strategy": str(candidate.strategy),
         "round": candidate.round,
-        **{name: getattr(scores, name) for name in ("score_a", "score_b", "raw_a", "raw_b", "gap", "tilt", "warmth")},
+        **_scores_as_json(scores),
     }
+
+
+def _scores_as_json(scores: "Scores") -> dict[str, float]:
+    """Return scores in the order of docs/data-formats.md; how sure they are only where that is known."""
+    names = ("score_a", "score_b", "raw_a", "raw_b", "gap", "tilt", "warmth")
+    unsure = ("score_error_a", "score_error_b", "tilt_low", "tilt_high")
+    known = [name for name in unsure if getattr(scores, name) is not None]
+    return {name: getattr(scores, name) for name in (*names, *known)}
 
 
 def _print_result(dispute: "Dispute", writer: "Writer", done: "MediationDone", count: int, strategy: str) -> None:

@@ -30,11 +30,16 @@ class Side:
 
 @dataclass(frozen=True)
 class Bars:
-    """How close a text comes to each side, in whole hundredths, and that in words."""
+    """How close a text comes to each side, in whole hundredths, and that in words.
+
+    ``error_a`` and ``error_b`` are the standard errors, in hundredths too; None where they are not known.
+    """
 
     a: int
     b: int
     words: str
+    error_a: int | None = None
+    error_b: int | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,16 @@ class Content:
     histories: tuple[tuple[str, tuple[Wording, ...]], ...]
     earlier_views: tuple[tuple[str, tuple[Side, Side]], ...]
     origins: tuple[str, ...]
+
+    @property
+    def meaning(self) -> str:
+        """What the bars mean; how sure they are too, if that is known of one of them."""
+        wordings = [option.wording for option in (*self.options, *self.others)]
+        wordings += [wording for _, history in self.histories for wording in history]
+        bars = [wording.bars for wording in wordings if wording.bars is not None]
+        unsure = any(bar.error_a is not None or bar.error_b is not None for bar in bars)
+        keys = ("meaning_is", "meaning_unsure", "meaning_is_not") if unsure else ("meaning_is", "meaning_is_not")
+        return " ".join(self.words[key] for key in keys)
 
 
 def content_of(session: Session, language: str = "en", redacted: bool = False) -> Content:
@@ -204,14 +219,16 @@ class _Gatherer:
             return None
         name = {"a": self._names[0], "b": self._names[1]}
         tilt, warmth = tilt_kind(scores), warmth_kind(scores)
-        tilt_key = "equal" if tilt == "equal" else tilt[:-2]
+        tilt_key = tilt.removesuffix("_a").removesuffix("_b")
         warmth_key = "far" if warmth in ("far_a", "far_b") else warmth
         words = self._say(
             "words",
             tilt=self._say(f"tilt_{tilt_key}", side=name.get(tilt[-1], "")),
             warmth=self._say(f"warmth_{warmth_key}", side=name.get(warmth[-1], "")),
         )
-        return Bars(round(100 * scores.score_a), round(100 * scores.score_b), words)
+        errors = (scores.score_error_a, scores.score_error_b)
+        error_a, error_b = (None if error is None else round(100 * error) for error in errors)
+        return Bars(round(100 * scores.score_a), round(100 * scores.score_b), words, error_a, error_b)
 
     def _history(self, title: str, proposal: Proposal) -> tuple[str, tuple[Wording, ...]]:
         wordings = [

@@ -31,7 +31,7 @@ def page(content: Content) -> str:
             f'<section class="sides">{"".join(_side(side, content, 2) for side in content.sides)}</section>',
             _section(say["summary"], _text(content.summary), "summary") if content.summary else "",
             _section(say["proposals"], _note(content.options_note) + _options(content.options, content), "proposals"),
-            _section(say["meaning_heading"], f"<p>{escape(say['meaning_is'])} {escape(say['meaning_is_not'])}</p>"),
+            _section(say["meaning_heading"], f"<p>{escape(content.meaning)}</p>"),
             _section(say["trail"], _trail(content), "trail") if content.trail else "",
             _section(say["others"], _note(say["others_note"]) + _options(content.others, content), "others")
             if content.others
@@ -117,22 +117,37 @@ def _bars(bars: Bars | None, content: Content) -> str:
     if bars is None:
         return ""
     rows = "".join(
-        _bar(side.name, side.letter, value, content)
-        for side, value in zip(content.sides, (bars.a, bars.b), strict=True)
+        _bar(side.name, side.letter, value, error, content)
+        for side, value, error in zip(content.sides, (bars.a, bars.b), (bars.error_a, bars.error_b), strict=True)
     )
     return f'<div class="bars">{rows}<p class="words">{escape(bars.words)}</p></div>'
 
 
-def _bar(name: str, letter: str, value: int, content: Content) -> str:
-    said = content.words["bar"].format(side=name, value=value)
-    short = content.words["of_hundred"].format(value=value)
+def _bar(name: str, letter: str, value: int, error: int | None, content: Content) -> str:
+    unsure = "" if error is None else "_unsure"
+    said = content.words[f"bar{unsure}"].format(side=name, value=value, error=error)
+    short = content.words[f"of_hundred{unsure}"].format(value=value, error=error)
     low = letter.lower()
     return (
         f'<div class="bar"><span class="bar-name" dir="auto">{escape(name)}</span>'
         f'<svg role="img" aria-label="{escape(said)}" width="100%" height="14">'
         f'<rect class="track" x="0.5" y="0.5" width="100%" height="13"/>'
-        f'<rect class="fill-{low}" x="0.5" y="0.5" width="{value}%" height="13" fill="url(#bar-{low})"/></svg>'
+        f'<rect class="fill-{low}" x="0.5" y="0.5" width="{value}%" height="13" fill="url(#bar-{low})"/>'
+        f"{_whisker(value, error)}</svg>"
         f'<span class="bar-value" aria-hidden="true">{escape(short)}</span></div>'
+    )
+
+
+def _whisker(value: int, error: int | None) -> str:
+    """How far a bar may be off: a line across its end with a stroke at each side, on a band that sets it apart."""
+    if error is None:
+        return ""
+    low, high = max(0, value - error), min(100, value + error)
+    return (
+        f'<rect class="band" x="{low}%" y="2" width="{high - low}%" height="10"/>'
+        f'<rect class="whisker" x="{low}%" y="6.25" width="{high - low}%" height="1.5"/>'
+        f'<rect class="whisker" x="{low}%" y="3" width="1.5" height="8"/>'
+        f'<rect class="whisker" x="{high}%" y="3" width="1.5" height="8"/>'
     )
 
 

@@ -26,7 +26,7 @@ def markdown(content: Content) -> str:
     for option in content.options:
         lines += _option(option, content)
     lines += [f"## {escaped(say['meaning_heading'])}", ""]
-    lines += [f"{escaped(say['meaning_is'])} {escaped(say['meaning_is_not'])}", ""]
+    lines += [f"{escaped(content.meaning)}", ""]
     if content.trail:
         lines += [f"## {escaped(say['trail'])}", ""]
         for step in content.trail:
@@ -104,10 +104,11 @@ def _wording(wording: Wording, content: Content, level: str) -> list[str]:
 
 def _bars(bars: Bars, content: Content) -> list[str]:
     side_a, side_b = (escaped(side.name) for side in content.sides)
+    within_a, within_b = ("" if error is None else f" ± {error}" for error in (bars.error_a, bars.error_b))
     return [
         f"| {side_a} | {side_b} |",
         "| :-: | :-: |",
-        f"| {bars.a} / 100 | {bars.b} / 100 |",
+        f"| {bars.a}{within_a} / 100 | {bars.b}{within_b} / 100 |",
         "",
         bars_words(bars),
         "",

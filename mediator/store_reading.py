@@ -9,7 +9,7 @@ from mediator.interruption import as_interrupted, is_alive
 from mediator.schema import Candidate, Dispute, Scores
 from mediator.session import Edit, Form, Proposal, Rating, Round, Session, SessionSummary
 from mediator.store_errors import damaged
-from mediator.store_rows import EPOCH, Sources, Timings
+from mediator.store_rows import EPOCH, SCORE_COLUMNS, Sources, Timings
 from mediator.store_schema import first_row, rows
 
 Made = TypeVar("Made")
@@ -128,7 +128,7 @@ class Reader:
 
     def _proposal(self, row: sqlite3.Row, edits: list[Edit], ratings: list[Rating]) -> Proposal:
         def make() -> Proposal:
-            scored = any(row[name] is not None for name in ("score_a", "score_b", "raw_a", "raw_b"))
+            scored = any(row[name] is not None for name in SCORE_COLUMNS)
             candidate = Candidate(
                 text=row["text"],
                 strategy=row["strategy"],
@@ -170,7 +170,7 @@ class Reader:
 
 
 def _scores(row: sqlite3.Row) -> Scores:
-    return Scores(score_a=row["score_a"], score_b=row["score_b"], raw_a=row["raw_a"], raw_b=row["raw_b"])
+    return Scores(**{name: row[name] for name in SCORE_COLUMNS})
 
 
 def _time(value: Any) -> datetime:

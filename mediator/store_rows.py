@@ -18,6 +18,10 @@ from mediator.store_search import fold, folded_form, folded_round, opening
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+SCORE_COLUMNS = ("score_a", "score_b", "raw_a", "raw_b", "score_error_a", "score_error_b", "tilt_low", "tilt_high")
+"""The columns, and the fields of `Scores`, that keep scores; those of the second half may be NULL."""
+_SCORE_NAMES = ", ".join(SCORE_COLUMNS)
+
 
 def new_id() -> str:
     """Return an id unlike every other: 32 hexadecimal digits."""
@@ -146,10 +150,10 @@ class Timings(BaseModel):
 def insert_proposal(connection: sqlite3.Connection, round_id: str, proposal: Proposal) -> None:
     """Insert a proposal with its edits and ratings."""
     candidate = proposal.candidate
-    scores = (None,) * 4 if candidate.scores is None else score_columns(candidate.scores)
+    scores = (None,) * len(SCORE_COLUMNS) if candidate.scores is None else score_columns(candidate.scores)
     connection.execute(
-        "INSERT INTO proposal (id, round_id, text, folded, strategy, pass, score_a, score_b, raw_a, raw_b, rank, mark) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO proposal (id, round_id, text, folded, strategy, pass, {_SCORE_NAMES}, rank, mark) "  # noqa: S608
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             proposal.id,
             round_id,
@@ -172,8 +176,8 @@ def insert_edit(connection: sqlite3.Connection, proposal_id: str, edit: Edit) ->
     """Insert a later wording of a proposal."""
     text = whole(edit.text)
     connection.execute(
-        "INSERT INTO edit (proposal_id, text, folded, score_a, score_b, raw_a, raw_b, made_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO edit (proposal_id, text, folded, {_SCORE_NAMES}, made_at) "  # noqa: S608
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (proposal_id, text, fold(text), *score_columns(edit.scores), milliseconds(edit.made_at)),
     )
 
@@ -186,10 +190,10 @@ def insert_rating(connection: sqlite3.Connection, proposal_id: str, rating: Rati
     )
 
 
-def score_columns(scores: Scores) -> tuple[float, float, float, float]:
-    """Return ``score_a``, ``score_b``, ``raw_a`` and ``raw_b``. Raises `InputError` for what is no finite number."""
-    values = (scores.score_a, scores.score_b, scores.raw_a, scores.raw_b)
-    if not all(math.isfinite(value) for value in values):
+def score_columns(scores: Scores) -> tuple[float | None, ...]:
+    """Return the values of `SCORE_COLUMNS`. Raises `InputError` for what is no finite number."""
+    values = tuple(getattr(scores, name) for name in SCORE_COLUMNS)
+    if not all(value is None or math.isfinite(value) for value in values):
         raise InputError("A score is no finite number.", "Score the text again.")
     return values
 

@@ -92,6 +92,12 @@ STEPS: tuple[Step, ...] = (
         )""",
         "CREATE INDEX rating_by_proposal ON rating (proposal_id)",
     ),
+    # How sure the scores are; NULL where nothing is known, as for all that were measured before.
+    tuple(
+        f"ALTER TABLE {table} ADD COLUMN {column} REAL"
+        for table in ("proposal", "edit")
+        for column in ("score_error_a", "score_error_b", "tilt_low", "tilt_high")
+    ),
 )
 """Step n leads from version n to n + 1 (`PRAGMA user_version`); each runs in one transaction. Only ever append."""
 

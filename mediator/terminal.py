@@ -11,7 +11,7 @@ from rich.text import Text
 
 from mediator.mediation import MediationDone
 from mediator.models import CatalogueEntry
-from mediator.neutrality import describe, scores_of
+from mediator.neutrality import describe, order_is_clear, scores_of
 from mediator.schema import Candidate, Dispute, Scores, Strategy, View
 from mediator.strategies import CandidateDone, CandidateProgress, RoundStarted, StrategyEvent
 
@@ -37,7 +37,9 @@ _ESCAPE_SEQUENCE = re.compile(
 )
 # Control characters, and the marks that reorder what is written after them.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\u00a0": " "})
+_PLAIN = str.maketrans(
+    {"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\u00a0": " ", "±": "+-"}
+)
 
 
 def safe(text: str) -> str:
@@ -89,6 +91,8 @@ class Picture:
             which = "The last one comes" if done.below_floor == 1 else f"The last {done.below_floor} come"
             which = f"All {found} come" if 1 < done.below_floor == found else which
             self.print(*self._wrapped(f"{which} close to one side only, or to none."))
+        if not order_is_clear(done.candidates):
+            self.print(*self._wrapped("Their order is no ranking: they differ by less than the measure can tell."))
         if strategy == "all":
             origins = ", ".join(f"{number} from {name}" for name, number in done.sources.items())
             self.print(*self._wrapped(f"Of these: {origins}."))
@@ -134,7 +138,10 @@ class Picture:
         return self._block(f"{number}. {describe(scores)}", candidate.text, scores, origin)
 
     def _block(self, heading: str, text: str, scores: Scores, origin: str = "") -> list[Text]:
-        numbers = f"gap {scores.gap:.2f}, tilt {_signed(scores.tilt)}, warmth {scores.warmth:.2f}"
+        tilt = _signed(scores.tilt)
+        if scores.tilt_low is not None and scores.tilt_high is not None:
+            tilt = f"{tilt} (between {_signed(scores.tilt_low)} and {_signed(scores.tilt_high)})"
+        numbers = f"gap {scores.gap:.2f}, tilt {tilt}, warmth {scores.warmth:.2f}"
         return [
             *self._wrapped(heading, "", _STRONG),
             *self._wrapped(text, "   "),
@@ -143,19 +150,30 @@ class Picture:
         ]
 
     def _bars(self, scores: Scores, indent: str) -> list[Text]:
-        length = max(10, min(50, self.width - len(indent) - 12))
+        sides = (("A", scores.score_a, scores.score_error_a), ("B", scores.score_b, scores.score_error_b))
+        within = ["" if error is None else self.written(f" ± {error:.2f}") for _, _, error in sides]
+        length = max(10, min(50, self.width - len(indent) - 12 - max(map(len, within))))
         return [
-            Text.assemble(indent, self.bar(side, value, length), f" {value:.2f}")
-            for side, value in (("A", scores.score_a), ("B", scores.score_b))
+            Text.assemble(indent, self.bar(side, value, length, error), f" {value:.2f}{words}")
+            for (side, value, error), words in zip(sides, within, strict=True)
         ]
 
-    def bar(self, side: str, value: float, length: int) -> Text:
-        """One bar of ``length`` cells, with the letter of its side at both ends; ``value`` is 0..1."""
-        filled = round(max(0.0, min(1.0, value)) * length)
-        full, empty = ("█", "·") if self.unicode else ("#", ".")
+    def bar(self, side: str, value: float, length: int, error: float | None = None) -> Text:
+        """One bar of ``length`` cells, with the letter of its side at both ends; ``value`` is 0..1.
+
+        The cells within the standard ``error``, 0..1, to both sides of its end are half filled.
+        """
+
+        def cells(share: float) -> int:
+            return round(max(0.0, min(1.0, share)) * length)
+
+        filled = low = high = cells(value)
+        if error is not None:
+            low, high = min(filled, cells(value - error)), max(filled, cells(value + error))
+        full, half, empty = ("█", "▒", "·") if self.unicode else ("#", "=", ".")
         letter = (side, _STYLES[side] + _STRONG)
-        done, rest = (full * filled, _STYLES[side]), (empty * (length - filled), _FAINT)
-        return Text.assemble(letter, " ", done, rest, " ", letter)
+        done, unsure = (full * low, _STYLES[side]), (half * (high - low), _STYLES[side])
+        return Text.assemble(letter, " ", done, unsure, (empty * (length - high), _FAINT), " ", letter)
 
     def _wrapped(self, text: str, indent: str = "", style: Style | None = None) -> list[Text]:
         lines: list[Text] = []

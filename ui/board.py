@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from mediator.mediation import Event, MediationDone
+from mediator.neutrality import order_is_clear
 from mediator.schema import Candidate, Scores
 from mediator.session import Round
 from mediator.strategies import CandidateDone, CandidateProgress, RoundDone, RoundStarted
@@ -81,5 +82,7 @@ def outcome(entry: Round, language: str) -> str:
     if entry.state == "stopped":
         return say(language, "mediate.stopped", count=count) if count else say(language, "mediate.stopped_early")
     seconds = f"{entry.timings.get('total', 0.0):.1f}"
-    said = say(language, "mediate.done", seconds=seconds, proposals=say(language, "common.proposals", count=count))
+    scored = [proposal.candidate for proposal in entry.selected if proposal.candidate.scores is not None]
+    key = "mediate.done" if order_is_clear(scored) else "mediate.done_unclear"
+    said = say(language, key, seconds=seconds, proposals=say(language, "common.proposals", count=count))
     return f"{said} {say(language, 'mediate.no_further_passes')}" if entry.stopped_early else said

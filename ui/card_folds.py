@@ -24,7 +24,7 @@ LONGEST_NOTE = 500
 def folds(proposal: Proposal, title: str, names: Names, language: str) -> str:
     """All that a card folds away. Each opened one stays open while the page changes under it."""
     return (
-        f'<div class="eh-folds">{_numbers(proposal, names, language)}{_sentences(proposal, language)}'
+        f'<div class="eh-folds">{_numbers(proposal, names, language)}{_panels(proposal, language)}'
         f"{_history(proposal, names, language)}{_ratings(proposal, title, names, language)}</div>"
     )
 
@@ -38,9 +38,10 @@ def _numbers(proposal: Proposal, names: Names, language: str) -> str:
     current, rows = proposal.current, []
     if (scores := current.scores) is not None:
         rows = [
-            *((_closeness(side, names, language), f"{_score(scores, side):.2f}") for side in SIDES),
+            *((_closeness(side, names, language), _score(scores, side)) for side in SIDES),
             (say(language, "cards.gap"), f"{scores.gap:.2f}"),
             (say(language, "cards.tilt"), f"{scores.tilt:+.2f} ({tilt_text(scores, names, language)})"),
+            *_tilt_interval(scores, language),
             (say(language, "cards.warmth"), f"{scores.warmth:.2f} ({warmth_text(scores, names, language)})"),
             (say(language, "cards.raw"), f"{scores.raw_a:.3f}, {scores.raw_b:.3f}"),
         ]
@@ -56,15 +57,35 @@ def _closeness(side: Side, names: Names, language: str) -> str:
     return say(language, "cards.closeness", side=side_words(side, names, language))
 
 
-def _score(scores: Scores, side: Side) -> float:
-    return scores.score_a if side == "a" else scores.score_b
+def _score(scores: Scores, side: Side) -> str:
+    """Return a side's score, with its standard error where it has one."""
+    score, error = (scores.score_a, scores.score_error_a) if side == "a" else (scores.score_b, scores.score_error_b)
+    return f"{score:.2f}" if error is None else f"{score:.2f} ± {error:.2f}"
 
 
-def _sentences(proposal: Proposal, language: str) -> str:
-    """The panel that the script fills when it is opened, once per wording."""
+def _tilt_interval(scores: Scores, language: str) -> list[tuple[str, str]]:
+    """Return the row that says between what the tilt lies; none where that is not known."""
+    if scores.tilt_low is None or scores.tilt_high is None:
+        return []
+    between = say(language, "cards.between", low=f"{scores.tilt_low:+.2f}", high=f"{scores.tilt_high:+.2f}")
+    return [(say(language, "cards.tilt_interval"), between)]
+
+
+def _panels(proposal: Proposal, language: str) -> str:
+    """The two panels that the script fills when they are opened, once per wording."""
     wording = attributes(data_id=proposal.id, data_wording=str(len(proposal.edits)))
-    slot = f'<div class="eh-slot" data-slot="sentences"{wording} aria-live="polite"></div>'
-    return _fold("tilting", proposal, say(language, "cards.which_sentence"), slot)
+    return "".join(
+        _fold(
+            name,
+            proposal,
+            say(language, title),
+            f'<div class="eh-slot"{attributes(data_ask=ask)}{wording} aria-live="polite"></div>',
+        )
+        for name, ask, title in (
+            ("tilting", "sentences", "cards.which_sentence"),
+            ("acceptance", "acceptance", "cards.how_acceptable"),
+        )
+    )
 
 
 def _history(proposal: Proposal, names: Names, language: str) -> str:

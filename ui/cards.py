@@ -10,13 +10,14 @@ The buttons carry ``data-action`` and what it needs; assets/board.js turns a pre
 - ``rate``: ``rater`` ``a`` or ``b``, ``value`` 1..5, ``note``
 
 Copying, and opening the editor, happen in the browser alone. Meanwhile the script calls ``server.score_text(session,
-proposal, text, language)`` and ``server.sentences(session, proposal, language)``.
+proposal, text, language)``, and ``server.sentences`` and ``server.acceptance`` with ``(session, proposal, language)``.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from mediator.acceptance import Kind
 from mediator.schema import Scores
 from mediator.sentences import SentenceInfluence
 from mediator.session import Proposal, Round
@@ -141,6 +142,13 @@ def sentence_view(influences: Sequence[SentenceInfluence], names: Names, languag
     return f'<p class="eh-quiet">{escape(intro)}</p><ol class="eh-sentences">{rows}</ol>'
 
 
+def acceptance_view(kind: Kind | None, language: str) -> str:
+    """How widely acceptable a statement like this tends to be, and what that does not say; ``None`` for unknown."""
+    words = say(language, f"cards.acceptable_{kind or 'unknown'}")
+    apart = "" if kind is None else f'<p class="eh-quiet">{escape(say(language, "cards.acceptable_apart"))}</p>'
+    return f"<p>{escape(words)}</p>{apart}"
+
+
 def _live_card(draft: LiveDraft, names: Names, language: str) -> str:
     title = escape(say(language, "cards.draft", number=draft.index + 1))
     words = "" if draft.scores is None else describe_scores(draft.scores, names, language)
@@ -150,7 +158,8 @@ def _live_card(draft: LiveDraft, names: Names, language: str) -> str:
     return (
         f'<article class="eh-card" data-state="{state}" aria-busy="{"false" if draft.done else "true"}"'
         f' aria-label="{title}"><header><h3>{title}</h3><p class="eh-words">{escape(words)}</p></header>'
-        f'<p class="eh-text" dir="auto">{escape(draft.text)}</p>{balance(draft.scores, names, language)}</article>'
+        f'<p class="eh-text" dir="auto">{escape(draft.text)}</p>'
+        f"{balance(draft.scores, names, language, settled=draft.done)}</article>"
     )
 
 

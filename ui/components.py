@@ -61,7 +61,7 @@ def side_words(side: Side, names: Names, language: str) -> str:
 
 
 def tilt_text(scores: Scores, names: Names, language: str) -> str:
-    """Say which side a text is closer to: "about equal", "closer to A". Plain text."""
+    """Say which side a text is closer to: "about equal", "closer to A", "cannot tell them apart". Plain text."""
     return _in_words("tilt", tilt_kind(scores), names, language)
 
 
@@ -100,11 +100,19 @@ def data_words(words: Mapping[str, str]) -> str:
     return attributes(data_words=json.dumps(words, ensure_ascii=False))
 
 
-def meter(side: Side, score: float | None, names: Names, language: str) -> str:
-    """One bar. ``score`` is 0..1; None stands for not measured yet. A grows to the left, B to the right."""
+def meter(side: Side, score: float | None, names: Names, language: str, error: float | None = None) -> str:
+    """One bar. ``score`` is 0..1; None stands for not measured yet. A grows to the left, B to the right.
+
+    ``error`` is the standard error of the score, 0..1: a whisker across the bar's end reaches so far to both sides, and
+    the words name it. None leaves both out; the elements stay the same.
+    """
     percent = 0.0 if score is None else 100.0 * min(max(score, 0.0), 1.0)
-    pattern = say(language, "status.of_100")
-    said = say(language, "status.not_measured") if score is None else pattern.format(number=f"{percent:.0f}")
+    pattern, unsure = say(language, "status.of_100"), say(language, "status.of_100_unsure")
+    within = "" if score is None or error is None else f"{100.0 * error:.0f}"
+    if score is None:
+        said = say(language, "status.not_measured")
+    else:
+        said = (unsure if within else pattern).format(number=f"{percent:.0f}", error=within)
     label = say(language, "status.closeness_to", side=side_words(side, names, language))
     shown = attributes(
         role="meter",
@@ -114,28 +122,37 @@ def meter(side: Side, score: float | None, names: Names, language: str) -> str:
         aria_valuemax="100",
         aria_valuetext=said,
         data_said=pattern,
+        data_unsure=unsure,
         data_side=side,
     )
+    low, high = (0.0, 0.0) if error is None else (max(0.0, percent - 100 * error), min(100.0, percent + 100 * error))
+    whisker = attributes(style=f"--eh-low:{low:.1f}%;--eh-wide:{high - low:.1f}%", data_error=within)
     return (
-        f'<div class="eh-meter eh-meter-{side}"{shown}><span class="eh-fill" style="width:{percent:.1f}%"></span></div>'
+        f'<div class="eh-meter eh-meter-{side}"{shown}><span class="eh-fill" style="width:{percent:.1f}%"></span>'
+        f'<span class="eh-whisker"{whisker}></span></div>'
     )
 
 
-def balance(scores: Scores | None, names: Names, language: str) -> str:
-    """Both bars back to back: equal lengths look symmetrical, and neither side comes first."""
+def balance(scores: Scores | None, names: Names, language: str, *, settled: bool = True) -> str:
+    """Both bars back to back: equal lengths look symmetrical, and neither side comes first.
+
+    ``settled`` is whether the scores are those of the whole text: only then is it said how sure they are.
+    """
     score_a, score_b = (None, None) if scores is None else (scores.score_a, scores.score_b)
+    errors = (None, None) if scores is None or not settled else (scores.score_error_a, scores.score_error_b)
     return (
         '<div class="eh-balance"><span class="eh-letter" aria-hidden="true">A</span>'
-        f"{meter('a', score_a, names, language)}{meter('b', score_b, names, language)}"
+        f"{meter('a', score_a, names, language, errors[0])}{meter('b', score_b, names, language, errors[1])}"
         '<span class="eh-letter" aria-hidden="true">B</span></div>'
     )
 
 
 def bars_explained(language: str) -> str:
-    """What the bars mean, for somebody who sees them for the first time."""
+    """What the bars and their whiskers mean, for somebody who sees them for the first time."""
     return (
         f'<details class="eh-legend" data-key="legend"><summary>{escape(say(language, "status.bars_title"))}</summary>'
-        f"<p>{escape(say(language, 'status.bars_text'))}</p></details>"
+        f"<p>{escape(say(language, 'status.bars_text'))}</p>"
+        f"<p>{escape(say(language, 'status.bars_unsure'))}</p></details>"
     )
 
 
@@ -150,10 +167,14 @@ def status(text: str, kind: Literal["plain", "busy", "error"] = "plain", seconds
     return f'<p class="eh-status eh-status-{kind}" role="{role}">{escape(text)}{clock}</p>'
 
 
-def where_the_text_goes(destination: str | None, language: str) -> str:
-    """Say whether what was typed leaves this computer, and to which host."""
+def where_the_text_goes(destination: str | None, language: str, *, hears: bool = True) -> str:
+    """Say whether what was typed leaves this computer, and to which host.
+
+    ``hears`` is whether the writer can be told more than the two views; that it cannot is said too.
+    """
     if destination is None:
-        return f'<p class="eh-where" data-where="here">{escape(say(language, "status.stays_here"))}</p>'
+        deaf = "" if hears else f" {escape(say(language, 'status.hears_views_only'))}"
+        return f'<p class="eh-where" data-where="here">{escape(say(language, "status.stays_here"))}{deaf}</p>'
     return (
         f'<p class="eh-where" data-where="away"><strong>{escape(say(language, "status.leaves"))}</strong> '
         f"{_with_host('status.leaves_to', destination, language)}</p>"

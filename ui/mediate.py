@@ -16,7 +16,7 @@ from mediator.settings import without_keys
 from mediator.store import SessionNotFound
 from ui import drawing
 from ui.auditing import Auditing
-from ui.cards import sentence_view
+from ui.cards import acceptance_view, sentence_view
 from ui.components import consent, describe_scores, status, where_the_text_goes
 from ui.fields import text_of
 from ui.files import file_payload
@@ -79,7 +79,10 @@ class MediateTab:
         def sentences(call: list[str]) -> str:
             return self.sentences(call)
 
-        self.page = MediateLayout(self._examples, [score_text, sentences])
+        def acceptance(call: list[str]) -> str:
+            return self.acceptance(call)
+
+        self.page = MediateLayout(self._examples, [score_text, sentences, acceptance])
         self._listen()
 
     def _listen(self) -> None:
@@ -279,7 +282,7 @@ class MediateTab:
                 clock = silent
                 activity = self._activity(running, language)
                 updates[self.page.status] = status(activity, "busy", silent if silent >= 2 else None)
-            where = where_the_text_goes(running.destination, language)
+            where = where_the_text_goes(running.destination, language, hears=running.hears)
             if running.position == 0 and where != shown_where:
                 shown_where = updates[self.page.where] = where
             if updates:
@@ -381,7 +384,8 @@ class MediateTab:
             names = drawing.side_names(self._workspace.open(session_id).form, language)
         except EvenhandError as error:
             return {"error": str(error)}
-        return {"score_a": scores.score_a, "score_b": scores.score_b, "words": describe_scores(scores, names, language)}
+        measured = scores.model_dump(include={"score_a", "score_b", "score_error_a", "score_error_b"})
+        return {**measured, "words": describe_scores(scores, names, language)}
 
     def sentences(self, call: list[str]) -> str:
         """Return which sentence of a proposal tilts it, as HTML; called with [session, proposal, language]."""
@@ -392,6 +396,14 @@ class MediateTab:
         except EvenhandError as error:
             return status(str(error), "error")
         return sentence_view(influences, names, language)
+
+    def acceptance(self, call: list[str]) -> str:
+        """Return how widely acceptable a proposal tends to be, as HTML; called with [session, proposal, language]."""
+        session_id, proposal_id, language = [*map(text_of, call), "en"][:3]
+        try:
+            return acceptance_view(self._workspace.acceptance(session_id, proposal_id), language)
+        except EvenhandError as error:
+            return status(str(error), "error")
 
     # -- examples and files
 

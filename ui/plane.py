@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-from mediator.neutrality import WARMTH_FLOOR, pareto_front, tilt_kind
+from mediator.neutrality import WARMTH_FLOOR, gap_interval, pareto_front, tilt_kind
 from mediator.schema import Candidate, Scores, Strategy
 from mediator.session import Mark
 from ui.components import Names, attributes, describe_scores, shortened, side_words
@@ -54,7 +54,8 @@ def plane(points: Sequence[PlanePoint], names: Names, language: str) -> str:
 
     A point's shape says which side it leans to; selected ones are larger, dropped ones hollow, kept ones ringed. A line
     joins those of which none is better in both gap and warmth, dropped ones left out. A point that is pointed at or has
-    the focus shows its text; pressed, it carries ``data-action="show"``. Below is the same as a table.
+    the focus shows its text, and a line over the interval of its gap where that is known: all of them at once would
+    hide the points. Pressed, it carries ``data-action="show"``. Below is the same as a table.
     """
     front = _front(points)
     ordered = sorted(range(len(points)), key=lambda index: (points[index].selected, index in front))
@@ -161,13 +162,23 @@ def _point(point: PlanePoint, front: bool, first: bool, names: Names, language: 
     )
     return (
         f'<svg{shown}><circle class="eh-hit" r="12"/><circle class="eh-focus-ring" r="14"/>{kept}'
-        f'<path class="eh-shape" d="{_SHAPES[lean]}"/></svg>'
+        f'<path class="eh-shape" d="{_SHAPES[lean]}"/></svg>{_spread(point.scores)}'
     )
 
 
+def _spread(scores: Scores) -> str:
+    """The interval of the gap as a line through the point; seen while the point before it is looked at."""
+    interval = gap_interval(scores)
+    if interval is None:
+        return ""
+    ends = attributes(x1=_right(interval[0]), x2=_right(interval[1]), y1=_down(scores.warmth), y2=_down(scores.warmth))
+    return f'<line class="eh-spread" aria-hidden="true"{ends}/>'
+
+
 def _lean(scores: Scores) -> str:
+    """Return the shape's name: that of the middle where nothing is known to lean."""
     kind = tilt_kind(scores)
-    return "equal" if kind == "equal" else kind[-1]
+    return kind[-1] if kind.endswith(("_a", "_b")) else "equal"
 
 
 def _named(point: PlanePoint, front: bool, language: str) -> str:
@@ -179,7 +190,10 @@ def _named(point: PlanePoint, front: bool, language: str) -> str:
 
 
 def _figures(scores: Scores, language: str) -> str:
-    return say(language, "plane.figures", gap=f"{scores.gap:.2f}", warmth=f"{scores.warmth:.2f}")
+    gap, interval = f"{scores.gap:.2f}", gap_interval(scores)
+    if interval is not None:
+        gap = say(language, "plane.gap_between", gap=gap, low=f"{interval[0]:.2f}", high=f"{interval[1]:.2f}")
+    return say(language, "plane.figures", gap=gap, warmth=f"{scores.warmth:.2f}")
 
 
 def _ticks(axis: str) -> str:

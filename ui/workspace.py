@@ -4,6 +4,7 @@ import re
 import threading
 from collections.abc import Sequence
 
+from mediator.acceptance import Kind, reading
 from mediator.errors import InputError
 from mediator.mediation import MediationOptions, check_length
 from mediator.models import parse_model
@@ -178,6 +179,11 @@ class Workspace:
         """Measure what each sentence of a proposal does to its tilt. Raises `InputError`, `StoreError`."""
         entry, proposal = self._proposal(session_id, proposal_id)
         return influence(self.engine.scorer(), entry.dispute, proposal.current.text)
+
+    def acceptance(self, session_id: str, proposal_id: str) -> Kind | None:
+        """Read how widely acceptable a proposal tends to be; None: not known. Raises `InputError`, `StoreError`."""
+        _, proposal = self._proposal(session_id, proposal_id)
+        return reading(self.engine.scorer(), proposal.current.text)
 
     def close(self) -> None:
         """End what runs and free everything. The app ends."""

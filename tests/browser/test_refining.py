@@ -110,12 +110,17 @@ def test_copying_takes_the_text_alone(proposed, browser):
     assert page.input_value("#eh-comment textarea") == texts(page)[2]
 
 
-def test_the_sentence_that_tilts_is_named_in_words(proposed):
+def test_the_sentence_that_tilts_and_how_acceptable_it_is_are_said_on_demand(proposed):
     page = proposed
     page.click("details[data-fold=tilting] summary")
     page.wait_for_selector("details[data-fold=tilting] .eh-sentences li")
     said = page.text_content("details[data-fold=tilting]")
     assert "pulls towards" in said
+    page.click("details[data-fold=acceptance] summary")
+    page.wait_for_selector("details[data-fold=acceptance] .eh-quiet")
+    said = page.text_content("details[data-fold=acceptance]")
+    assert "widely acceptable" in said
+    assert "nothing to do with the bars" in said
 
 
 def test_how_each_side_takes_it_is_saved(proposed, app):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -245,9 +246,10 @@ def test_propose_json_is_the_contract_to_the_letter(capsys, scorer):
         assert list(candidate) == [
             *("text", "strategy", "round"),
             *("score_a", "score_b", "raw_a", "raw_b", "gap", "tilt", "warmth"),
+            *("score_error_a", "score_error_b", "tilt_low", "tilt_high"),
         ]
         [measured] = scorer.score(example("library-hours"), [candidate["text"]])
-        for name in ("score_a", "score_b", "raw_a", "raw_b", "gap", "tilt", "warmth"):
+        for name in list(candidate)[3:]:
             assert candidate[name] == pytest.approx(getattr(measured, name), abs=1e-6)
     assert {"total", "writing", "scoring"} <= set(printed["timings"])
 
@@ -279,6 +281,7 @@ def test_score_json_is_a_list_in_the_order_given_and_symmetric(capsys):
     for here, swapped in zip(scores, json.loads(capsys.readouterr().out), strict=True):
         assert (here["score_a"], here["raw_a"]) == (swapped["score_b"], swapped["raw_b"])
         assert here["tilt"] == -swapped["tilt"]
+        assert (here["score_error_a"], here["tilt_low"]) == (swapped["score_error_b"], -swapped["tilt_high"])
 
 
 def test_models_list(capsys):
@@ -482,6 +485,25 @@ def test_the_picture_fits_the_width_and_its_bars_are_equal_in_weight(width):
     # What each side asks for is never what is cut.
     for view in (example("library-hours").view_a, example("library-hours").view_b):
         assert view.suggestion in text
+
+
+@pytest.mark.parametrize(("locale", "bar"), [("en_GB.UTF-8", "██▒▒▒▒····"), ("C", "##====....")])
+def test_the_picture_says_how_sure_the_bars_are_and_whether_the_order_means_anything(locale, bar, monkeypatch):
+    monkeypatch.setenv("LC_ALL", locale)
+    known = {"score_error_a": 0.2, "score_error_b": 0.05, "tilt_low": -0.2, "tilt_high": 0.4}
+    unsure = Scores(score_a=0.4, score_b=0.3, raw_a=0.5, raw_b=0.5, **known)
+    picture = Picture(stream := Terminal(), 30)
+    candidate = DONE.candidates[0].model_copy(update={"scores": unsure})
+    picture.scored(1, "Dogs run free.", unsure)
+    picture.notes(replace(DONE, candidates=(candidate, candidate), below_floor=0), 2, "single")
+    shown = stream.shown()
+    assert max(map(len, shown.splitlines())) <= 30
+    assert f"A {bar} A 0.40 {'±' if bar[0] == '█' else '+-'} 0.20" in shown
+    text = " ".join(shown.split())
+    assert "1. cannot tell them apart" in text
+    assert "tilt +0.10 (between -0.20 and +0.40)" in text
+    assert "Their order is no ranking: they differ by less than the measure can tell." in text
+    assert "±" not in drawn(Terminal(), 80)
 
 
 def test_colours_only_on_a_terminal_and_not_with_no_color(monkeypatch):

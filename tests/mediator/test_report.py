@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from support.sessions import TEXTS, a_session, sessions
 
-from mediator.report import as_html, as_markdown
+from mediator.report import as_html, as_json, as_markdown, from_json
 from mediator.report_content import LANGUAGES, _words
 from mediator.report_markdown import escaped
 from mediator.session import Form, Session
@@ -98,6 +98,29 @@ def test_the_page_says_everything_in_order(language):
         assert "Nobody cooks" not in page  # neither selected, edited nor rated
         for value in ("82", "79", "74", "71"):
             assert value in page
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_says_how_sure_the_bars_are_where_that_is_known(language):
+    known = {"score_error_a": 0.1, "score_error_b": 0.12, "tilt_low": -0.2, "tilt_high": 0.3}
+    plain, say = a_session(), _words(language)
+
+    def marked(proposal):
+        scores = proposal.candidate.scores.model_copy(update=known)
+        return proposal.model_copy(update={"candidate": proposal.candidate.model_copy(update={"scores": scores})})
+
+    rounds = [entry.model_copy(update={"proposals": tuple(map(marked, entry.proposals))}) for entry in plain.rounds]
+    unsure = plain.model_copy(update={"rounds": tuple(rounds)})
+    html, markdown = as_html(unsure, language), as_markdown(unsure, language)
+    for page in (Page(html).text, "".join(token.content + " " for token in shown(markdown))):
+        assert say["tilt_unclear"] in page
+        assert say["meaning_unsure"] in page
+    assert say["bar_unsure"].format(side="Anna Berger", value=74, error=10) in html
+    assert "| 74 ± 10 / 100 | 71 ± 12 / 100 |" in markdown
+    assert '<rect class="whisker" x="64%" y="6.25" width="20%" height="1.5"/>' in html
+    for page in (as_html(plain, language).partition("</style>")[2], as_markdown(plain, language)):
+        assert not any(words in page for words in (say["tilt_unclear"], "±", "whisker"))
+    assert from_json(as_json(unsure), "a file") == unsure
 
 
 def test_both_sides_are_shown_alike():

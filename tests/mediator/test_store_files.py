@@ -180,6 +180,7 @@ def test_a_private_store_opens_no_file(tmp_path, monkeypatch):
 
 ADDED = (*store_schema.STEPS, ("ALTER TABLE session ADD COLUMN colour TEXT NOT NULL DEFAULT 'slate'",))
 BROKEN = (*ADDED, ("CREATE TABLE half (x)", "INSERT INTO nowhere VALUES (1)"))
+PRESENT = len(store_schema.STEPS)
 
 
 def migrate(path: Path, steps: Any) -> None:
@@ -196,14 +197,35 @@ def test_a_migration_keeps_everything_and_copies_the_file_aside(path):
     store = Store(path)
     session = filled(store, "Before")  # part of it is in the log still
     migrate(path, ADDED)
-    assert (read(path, "PRAGMA user_version"), read(path, "SELECT colour FROM session")) == (2, "slate")
-    aside = path.with_name(f"{FILE_NAME}.version-1")
+    assert (read(path, "PRAGMA user_version"), read(path, "SELECT colour FROM session")) == (PRESENT + 1, "slate")
+    aside = path.with_name(f"{FILE_NAME}.version-{PRESENT}")
     assert store_schema.copies(path) == [aside]
     assert stat.S_IMODE(aside.stat().st_mode) == 0o600 or sys.platform == "win32"
     store.close()
     copy = Store(aside)
     assert copy.get(session.id) == session
     copy.close()
+
+
+def test_scores_from_before_their_certainty_was_kept_open_without_it(path):
+    path.parent.mkdir(parents=True)
+    path.touch()
+    migrate(path, store_schema.STEPS[:1])
+    form = Form().model_dump_json()
+    change_behind(
+        path,
+        f"INSERT INTO session VALUES ('s', 'Old', '{form}', '', '', 0, 0, 1)",
+        "INSERT INTO round (id, session_id, number, dispute_json, model, strategy, count, rounds, seed, comment, "
+        "folded, state, owner, sources_json, timings_json, started_at) "
+        f"VALUES ('r', 's', 1, '{DISPUTE.model_dump_json()}', 'drafter', 'single', 1, 1, 0, '', '', "
+        """'done', '', '{"values": {}}', '{"values": {}}', 0)""",
+        "INSERT INTO proposal (id, round_id, text, folded, strategy, pass, score_a, score_b, raw_a, raw_b) "
+        "VALUES ('p', 'r', 'Share.', '', 'single', 1, 0.7, 0.6, 0.4, 0.3)",
+    )
+    store = Store(path)
+    scores = store.get("s").rounds[0].proposals[0].candidate.scores
+    store.close()
+    assert (scores.score_a, scores.raw_b, scores.score_error_a, scores.tells_apart) == (0.7, 0.3, None, None)
 
 
 def test_a_new_file_and_one_that_is_up_to_date_are_not_copied(path):
@@ -218,7 +240,7 @@ def test_a_step_that_fails_leaves_the_version_before_it(path):
     store.close()
     with pytest.raises(sqlite3.OperationalError):
         migrate(path, BROKEN)
-    assert read(path, "PRAGMA user_version") == 2
+    assert read(path, "PRAGMA user_version") == PRESENT + 1
     assert read(path, "SELECT count(*) FROM sqlite_master WHERE name = 'half'") == 0
     assert read(path, "PRAGMA integrity_check") == "ok"
 
@@ -229,7 +251,7 @@ def test_deleting_removes_the_copy_of_a_migration_too(path, monkeypatch):
     store.close()
     monkeypatch.setattr(store_schema.bring_up_to_date, "__defaults__", (ADDED,))
     store = Store(path)
-    assert f"{FILE_NAME}.version-1" in traces(path.parent, "Xylophone")
+    assert f"{FILE_NAME}.version-{PRESENT}" in traces(path.parent, "Xylophone")
     store.delete(session.id)
     assert traces(path.parent, "Xylophone") == []
     assert store_schema.copies(path) == []

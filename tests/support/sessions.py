@@ -91,7 +91,11 @@ def sessions(text: st.SearchStrategy[str]) -> st.SearchStrategy[Session]:
     short = filled.map(lambda drawn: drawn[:60].strip() or "x")
     times = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
     share = st.floats(0, 1)
-    measured = st.builds(Scores, score_a=share, score_b=share, raw_a=st.floats(-1, 1), raw_b=st.floats(-1, 1))
+    lean = st.floats(-1, 1)
+    known = {"score_error_a": share, "score_error_b": share, "tilt_low": lean, "tilt_high": lean}
+    measured = st.builds(Scores, score_a=share, score_b=share, raw_a=lean, raw_b=lean, **known) | st.builds(
+        Scores, score_a=share, score_b=share, raw_a=lean, raw_b=lean
+    )
     about = st.dictionaries(filled, filled, max_size=2)
     free = st.builds(View, label=short, text=filled, demographics=about)
     parts = st.builds(View, place=filled, reason=filled, suggestion=filled)

@@ -12,8 +12,11 @@ EVEN = Scores(score_a=0.7, score_b=0.72, raw_a=0.5, raw_b=0.5)
 DISPUTE = Dispute(view_a=View(text="Quiet, please."), view_b=View(text="Let them play."))
 
 
-def candidate(text, number=1):
-    return Candidate(text=text, strategy=FEEDBACK, round=number, scores=EVEN)
+UNSURE = EVEN.model_copy(update={"tilt_low": -0.2, "tilt_high": 0.15})
+
+
+def candidate(text, number=1, scores=EVEN):
+    return Candidate(text=text, strategy=FEEDBACK, round=number, scores=scores)
 
 
 def board_after(*events, several=False):
@@ -66,9 +69,10 @@ def test_the_strategy_at_work_is_named_only_when_there_are_several(several):
     assert ("Find common ground first" in board.activity("en")) is several
 
 
-def entry(count, **changes):
+def entry(count, scores=EVEN, **changes):
     proposals = tuple(
-        Proposal(id=str(number), candidate=candidate(f"Text {number}"), rank=number) for number in range(1, count + 1)
+        Proposal(id=str(number), candidate=candidate(f"Text {number}", scores=scores), rank=number)
+        for number in range(1, count + 1)
     )
     values = {
         "id": "r", "number": 1, "dispute": DISPUTE, "model": "drafter", "strategy": "single", "count": 4, "rounds": 1,
@@ -82,6 +86,8 @@ def entry(count, **changes):
     [
         (entry(2, timings={"total": 1.25}, stopped_early=True),
          "Done in 1.2 s. 2 proposals, best first. Further passes were not needed."),
+        (entry(2, UNSURE, timings={"total": 1.25}),
+         "Done in 1.2 s. 2 proposals. Their order is no ranking: they differ by less than the measure can tell."),
         (entry(1, state="stopped"), "Stopped. The one finished proposal is below."),
         (entry(0, state="stopped"), "Stopped before the first proposal was finished."),
         (entry(0, state="failed", problem="The server is away."), "The server is away."),

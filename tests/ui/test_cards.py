@@ -10,13 +10,16 @@ from support.html import Reader, anything, stays_text
 from mediator.schema import Candidate, Dispute, Scores, Strategy, View
 from mediator.sentences import SentenceInfluence
 from mediator.session import Edit, Proposal, Rating, Round, now
-from ui.cards import LiveDraft, kept_strip, live_cards, proposal_cards, sentence_view, title_of
+from ui.cards import LiveDraft, acceptance_view, kept_strip, live_cards, proposal_cards, sentence_view, title_of
 from ui.components import Names, names_of
-from ui.strings import LANGUAGES
+from ui.strings import LANGUAGES, say
 
 NOBODY = names_of("", "", "en")
 EVEN = Scores(score_a=0.8, score_b=0.82, raw_a=0.5, raw_b=0.5)
 LEANING = Scores(score_a=0.9, score_b=0.3, raw_a=0.6, raw_b=0.1)
+UNSURE = Scores(
+    score_a=0.7, score_b=0.5, raw_a=0.6, raw_b=0.4, score_error_a=0.1, score_error_b=0.12, tilt_low=-0.1, tilt_high=0.5
+)
 DISPUTE = Dispute(view_a=View(text="Quiet, please."), view_b=View(text="Let them play."))
 unit = st.floats(0, 1)
 visible = anything.filter(str.strip)
@@ -82,7 +85,7 @@ drafts = st.builds(
     LiveDraft,
     index=st.integers(0, 3),
     text=anything,
-    scores=st.one_of(st.none(), st.builds(Scores, score_a=unit, score_b=unit, raw_a=unit, raw_b=unit)),
+    scores=st.sampled_from([None, UNSURE]) | st.builds(Scores, score_a=unit, score_b=unit, raw_a=unit, raw_b=unit),
     done=st.booleans(),
 )
 
@@ -103,6 +106,32 @@ def test_a_live_card_says_whether_it_is_being_written():
     ]
     assert "about equal, close to both so far" in read.texts
     assert "much closer to A, far from B" in read.texts
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_how_sure_the_bars_are_is_drawn_with_the_settled_score_and_not_before(language):
+    def errors(html):
+        return [whisker["data-error"] for whisker in Reader(html).all("span", _class="eh-whisker")]
+
+    writing, done = (live_cards([LiveDraft(0, "Share", UNSURE, done)], NOBODY, language) for done in (False, True))
+    assert (errors(writing), errors(done)) == (["", ""], ["10", "12"])
+    assert errors(drawn(proposal(scores=UNSURE), language=language)) == ["10", "12"]
+    assert errors(drawn(proposal(scores=EVEN), language=language)) == ["", ""]
+
+
+def test_the_numbers_say_how_sure_they_are():
+    text = Reader(drawn(proposal(scores=UNSURE))).text
+    for words in (
+        "0.70 ± 0.10",
+        "0.50 ± 0.12",
+        "+0.20 (cannot tell them apart)",
+        "The tilt probably lies",
+        "between -0.10 and +0.50",
+    ):
+        assert words in text
+    known = Reader(drawn(proposal(scores=LEANING))).text
+    assert "±" not in known
+    assert "probably" not in known
 
 
 def test_a_card_offers_everything_and_each_button_says_of_which_card():
@@ -171,12 +200,17 @@ def test_the_numbers_are_folded_away():
     assert rows["Written by"] == "Find common ground first"
     assert rows["Pass of the strategy"] == "2"
     assert all("open" not in details for details in read.all("details"))
-    assert {details["data-key"] for details in read.all("details")} == {"numbers-p1", "tilting-p1", "ratings-p1"}
+    assert {details["data-key"] for details in read.all("details")} == {
+        "numbers-p1",
+        "tilting-p1",
+        "acceptance-p1",
+        "ratings-p1",
+    }
 
 
 def test_the_panel_of_sentences_is_filled_once_per_wording():
     def slot(shown):
-        return Reader(drawn(shown)).one(data_slot="sentences")["data-wording"]
+        return Reader(drawn(shown)).one(data_ask="sentences")["data-wording"]
 
     assert (slot(proposal()), slot(edited())) == ("0", "1")
 
@@ -218,6 +252,14 @@ def test_the_kept_ones_lead_to_their_cards():
     assert "Round 2, option 2" in read.texts
     assert title_of("p3", rounds, "de") == (2, "Runde 2, weiterer Entwurf 1")
     assert title_of("gone", rounds, "en") == (0, "")
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_acceptance_is_said_in_four_ways_and_never_as_a_judgement_of_the_sides(language):
+    said = {kind: acceptance_view(kind, language) for kind in ("less", "usual", "more", None)}
+    assert len(set(said.values())) == 4
+    assert all(say(language, "cards.acceptable_apart") in said[kind] for kind in ("less", "usual", "more"))
+    assert say(language, "cards.acceptable_apart") not in said[None]
 
 
 def test_the_tilting_sentence_is_marked_in_words_and_each_pull_named():

@@ -42,6 +42,11 @@ def scores(a, b):
     return Scores(score_a=a, score_b=b, raw_a=0.5, raw_b=0.5)
 
 
+def unsure(a, b, half=0.2, error=0.08):
+    known = {"score_error_a": error, "score_error_b": error, "tilt_low": a - b - half, "tilt_high": a - b + half}
+    return scores(a, b).model_copy(update=known)
+
+
 BUILDERS = {
     "bars": lambda text: balance(scores(0.5, 0.5), Names(text, text), "en"),
     "status": lambda text: status(text, "error", 3),
@@ -74,7 +79,7 @@ def test_what_is_said_is_the_text(text):
 @settings(deadline=None, max_examples=60)
 @given(score=unit, side=st.sampled_from(["a", "b"]), language=st.sampled_from(LANGUAGES))
 def test_a_bar_says_what_it_draws(score, side, language):
-    (_, bar), (_, fill) = Reader(meter(side, score, names_of("", "", language), language)).elements
+    (_, bar), (_, fill), (_, whisker) = Reader(meter(side, score, names_of("", "", language), language)).elements
     assert bar["role"] == "meter"
     assert bar["aria-label"] == say(language, "status.closeness_to", side=side.upper())
     assert (bar["aria-valuemin"], bar["aria-valuemax"]) == ("0", "100")
@@ -83,16 +88,30 @@ def test_a_bar_says_what_it_draws(score, side, language):
     assert bar["aria-valuetext"] == bar["data-said"].replace("{number}", bar["aria-valuenow"])
     width = float(re.fullmatch(r"width:([\d.]+)%", fill["style"])[1])
     assert abs(width - 100 * score) <= 0.051
+    assert whisker["data-error"] == ""
+
+
+@settings(deadline=None, max_examples=60)
+@given(score=unit, error=unit, language=st.sampled_from(LANGUAGES))
+def test_a_whisker_reaches_a_standard_error_to_both_sides_and_is_said(score, error, language):
+    (_, bar), _, (_, whisker) = Reader(meter("b", score, names_of("", "", language), language, error)).elements
+    low, wide = (float(figure) for figure in re.findall(r"([\d.]+)%", whisker["style"]))
+    assert abs(low - 100 * max(0, score - error)) <= 0.051
+    assert abs(low + wide - 100 * min(1, score + error)) <= 0.11
+    assert whisker["data-error"] == f"{100 * error:.0f}"
+    said = bar["data-unsure"].replace("{number}", bar["aria-valuenow"]).replace("{error}", whisker["data-error"])
+    assert bar["aria-valuetext"] == said
 
 
 def test_a_bar_without_a_score_says_so():
-    (_, bar), _ = Reader(meter("a", None, NOBODY, "en")).elements
+    (_, bar), _, _ = Reader(meter("a", None, NOBODY, "en")).elements
     assert bar["aria-valuetext"] == "not measured yet"
     assert bar["aria-valuenow"] == "0"
 
 
 def test_a_bar_without_a_score_has_the_elements_of_one_with_a_score():
-    assert Reader(balance(None, NOBODY, "en")).shape == Reader(balance(scores(0.2, 0.9), NOBODY, "en")).shape
+    shapes = [Reader(balance(each, NOBODY, "en")).shape for each in (None, scores(0.2, 0.9), unsure(0.2, 0.9))]
+    assert shapes[0] == shapes[1] == shapes[2]
 
 
 @settings(deadline=None, max_examples=60)
@@ -120,6 +139,21 @@ def test_the_sides_differ_by_letter_place_and_class_and_by_nothing_else(given_sc
 def test_the_words_for_the_bars(a, b, english, german):
     assert describe_scores(scores(a, b), NOBODY, "en") == english
     assert describe_scores(scores(a, b), names_of("", "", "de"), "de") == german
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "half", "english", "german"),
+    [
+        (0.80, 0.82, 0.2, "cannot tell them apart, close to both", "kein Unterschied feststellbar, beiden nah"),
+        (0.90, 0.55, 0.4, "cannot tell them apart, fairly close to both",
+         "kein Unterschied feststellbar, beiden recht nah"),
+        (0.82, 0.75, 0.05, "slightly closer to A, close to both", "etwas näher an A, beiden nah"),
+        (0.20, 0.90, 0.3, "much closer to B, far from A", "viel näher an B, fern von A"),
+    ],
+)  # fmt: skip
+def test_the_words_claim_no_difference_that_the_interval_denies(a, b, half, english, german):
+    assert describe_scores(unsure(a, b, half), NOBODY, "en") == english
+    assert describe_scores(unsure(a, b, half), names_of("", "", "de"), "de") == german
 
 
 def test_a_side_is_called_by_its_name_beside_its_letter():

@@ -12,13 +12,14 @@ from ui.plane import PlanePoint, plane
 NOBODY = names_of("", "", "en")
 
 
-def scores(a, b):
-    return Scores(score_a=a, score_b=b, raw_a=0.5, raw_b=0.5)
+def scores(a, b, half=None):
+    known = {} if half is None else {"tilt_low": a - b - half, "tilt_high": a - b + half}
+    return Scores(score_a=a, score_b=b, raw_a=0.5, raw_b=0.5, **known)
 
 
 def point(identity="p1", a=0.8, b=0.8, **more):
     return PlanePoint(identity, more.pop("round", 1), more.pop("title", "Option 1"), more.pop("text", "Share."),
-                      scores(a, b), **more)  # fmt: skip
+                      scores(a, b, more.pop("half", None)), **more)  # fmt: skip
 
 
 def points_of(html):
@@ -65,6 +66,17 @@ def test_a_points_shape_and_words_say_where_it_leans():
     assert "much closer to A (Ann)" in drawn["a"]["aria-label"]
     assert "gap 0.40, warmth 0.50" in drawn["b"]["data-said"]
     assert all(each["role"] == "button" for each in drawn.values())
+
+
+def test_a_point_leans_only_where_it_can_be_told_to_and_shows_the_interval_of_its_gap():
+    html = plane([point("far", 0.9, 0.5, half=0.25), point("unclear", 0.9, 0.5, half=0.5)], NOBODY, "en")
+    drawn = {each["data-id"]: each for each in points_of(html)}
+    assert [drawn[name]["data-lean"] for name in ("far", "unclear")] == ["a", "equal"]
+    assert "gap 0.40 (0.15 to 0.65)" in drawn["far"]["data-said"]
+    assert "cannot tell them apart" in drawn["unclear"]["aria-label"]
+    lines = [(line["x1"], line["x2"], line["y1"]) for line in Reader(html).all("line", _class="eh-spread")]
+    assert lines == [("15.00%", "65.00%", "50.00%"), ("0.00%", "90.00%", "50.00%")]
+    assert "eh-spread" not in plane([point()], NOBODY, "en")
 
 
 def test_the_front_is_marked_and_leaves_out_what_was_dropped():

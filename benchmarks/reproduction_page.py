@@ -95,6 +95,7 @@ def _rouge(measurement: Measurement, output: Path, seed: int) -> str:
     steps = [("base", "SFT"), ("SFT", "+NCE"), ("SFT", "+task"), ("+NCE", "+task"), ("SFT", "+DPO")]
     others = [("+NCE", row) for row in measurement.rows if row.startswith("+NCE (")]
     others += [("+task", row) for row in measurement.rows if row.startswith("+task (")]
+    others += [("SFT", row) for row in measurement.rows if row.startswith("+calibration (")]
     differences = differences_table(measurement, "rougeL", steps + others, seed)
     return "\n\n".join(
         [
@@ -116,6 +117,7 @@ def _rouge(measurement: Measurement, output: Path, seed: int) -> str:
 def _neutrality(measurement: Measurement, output: Path, seed: int) -> str:
     gaps(measurement, output / "neutrality.png", f"Distance from neutrality, {len(measurement.pairs)} test pairs")
     steps = [("base", "SFT"), ("SFT", "+NCE"), ("SFT", "+task"), ("SFT", "+DPO")]
+    steps += [("SFT", row) for row in measurement.rows if row.startswith("+calibration (")]
     return "\n\n".join(
         [
             "## Figure 4: neutrality",

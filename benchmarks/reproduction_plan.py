@@ -17,7 +17,11 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "+NCE (mean)": ("nce", {"score": "mean"}),
     "+task (mean)": ("task", {"score": "mean"}),
     "+task (log ratio)": ("task", {"score": "log_ratio"}),
+    "+task (a tenth of the rate)": ("task", {"learning_rate": 3e-5}),
+    "+task (log ratio, a tenth of the rate)": ("task", {"score": "log_ratio", "learning_rate": 3e-5}),
+    "+DPO (a tenth of the rate)": ("dpo", {"learning_rate": 3e-5}),
     "+NCA": ("nca", {}),
+    **{f"+calibration (K={count})": ("calibrate", {"candidates": count}) for count in (5, 10, 15, 20)},
 }
 """Name in the tables -> recipe and what differs from its defaults."""
 
@@ -89,4 +93,7 @@ class Plan:
             "dataset": str(data / "align.jsonl"),
             "hypotheses": str(data / "hypotheses.jsonl"),
         }
+        if recipe == "calibrate":  # its candidates are several, and it writes them itself
+            aligned |= {"hypotheses": ""}
+            shared |= {"batch_size": 1, "gradient_accumulation": options.batch * options.accumulation}
         return recipe, {**shared, **aligned, **own}

@@ -8,14 +8,14 @@ are kept, and a run that was killed takes them up again.
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from mediator.settings import cache_folder
 from trainer import hypotheses, ranks, trainable
-from trainer.config import AlignConfig, NcaConfig, TaskConfig
+from trainer.config import AlignConfig, CalibrateConfig, NcaConfig, TaskConfig
 from trainer.data import DatasetError, Example
 from trainer.decoder_parts import Top
 from trainer.evaluate.rouge import best_rouge
@@ -30,7 +30,18 @@ HYPOTHESES_FILE = "hypotheses.jsonl"
 """In a run's folder: the model's own answers, as `hypotheses` of another run takes them."""
 
 
-def train(recipe: str, config: AlignConfig, folder: Path, reporter: Reporter, resume: bool = False) -> Path:
+Answers = list[list[str]]
+"""The model's own answers to each pair."""
+
+
+def train(
+    recipe: str,
+    config: AlignConfig,
+    folder: Path,
+    reporter: Reporter,
+    resume: bool = False,
+    arrange: Callable[[Workshop, Answers], Answers] | None = None,
+) -> Path:
     """Align a fine-tuned model.
 
     Args:
@@ -39,6 +50,7 @@ def train(recipe: str, config: AlignConfig, folder: Path, reporter: Reporter, re
         folder: of the run: checkpoints in ``checkpoints``, the result in ``model``.
         reporter: is told of each step, and asked whether to stop.
         resume: go on from the newest whole checkpoint, or begin where there is none.
+        arrange: puts the answers to each pair into the order that the loss needs; None where none is needed.
 
     Returns:
         the folder of the trained model: safetensors, tokenizer, and ``evenhand.json`` with its story.
@@ -51,6 +63,10 @@ def train(recipe: str, config: AlignConfig, folder: Path, reporter: Reporter, re
         return result
     work = open_workshop(recipe, config, folder, reporter, resume)
     answers = _own_answers(work, config)
+    if arrange is not None:
+        answers = arrange(work, answers)
+    if ranks.rank() == 0:
+        write_hypotheses(work.folder / HYPOTHESES_FILE, work.examples, answers)
     trainable.choose(work.learner, config)
     pairs, texts = _table(work, config, answers)
     cache, keys, upper = _trunk(work, config, texts)
@@ -69,16 +85,20 @@ def train(recipe: str, config: AlignConfig, folder: Path, reporter: Reporter, re
 # -- the model's own answers ----------------------------------------------------------------------------------------
 
 
-def _own_answers(work: Workshop, config: AlignConfig) -> list[list[str]]:
+def _own_answers(work: Workshop, config: AlignConfig) -> Answers:
     """The answers to each pair, written now, or earlier by this model, or read from the file that the settings name."""
-    count = config.answers - 1 if isinstance(config, NcaConfig) else 1
+    count, diversity = 1, 0.0
+    if isinstance(config, NcaConfig):
+        count = config.answers - 1
+    elif isinstance(config, CalibrateConfig):
+        count, diversity = config.candidates, config.diversity
     if config.hypotheses:
         found = read_hypotheses(Path(config.hypotheses), work.examples, count)
     else:
         prompts = [prompt_of(example, config.demographics) for example in work.examples]
         tokens, temperature = config.hypothesis_tokens, config.hypothesis_temperature
         room = prompt_room(config.longest_text, tokens)
-        key = hypotheses.answer_key(work.key, tokens, temperature, config.seed, count, room)
+        key = hypotheses.answer_key(work.key, tokens, temperature, config.seed, count, room, diversity)
         known = hypotheses.AnswerCache(cache_folder() / "hypotheses", key, ranks.rank())
 
         def write() -> None:
@@ -95,13 +115,12 @@ def _own_answers(work: Workshop, config: AlignConfig) -> list[list[str]]:
                     work.reporter,
                     longest=room,
                     cache=known,
+                    diversity=diversity,
                 )
 
         all_at_once(write, work.settings.device)
         known.read()
         found = [known.get(prompt) or [] for prompt in prompts]
-    if ranks.rank() == 0:
-        write_hypotheses(work.folder / HYPOTHESES_FILE, work.examples, found)
     work.reporter.phase("hypotheses", len(found), len(found))
     return found
 
@@ -112,7 +131,7 @@ def write_hypotheses(path: Path, examples: Sequence[Example], answers: Sequence[
         json.dumps({"id": example.id, "answers": list(texts)}, ensure_ascii=False) + "\n"
         for example, texts in zip(examples, answers, strict=True)
     )
-    _write_whole(path, "".join(lines))
+    write_whole(path, "".join(lines))
 
 
 def read_hypotheses(path: Path, examples: Sequence[Example], count: int) -> list[list[str]]:
@@ -227,11 +246,11 @@ def _start_sums(
         for number, value in zip(chosen, sums.tolist(), strict=True):
             found[number] = value
     work.reporter.phase("caching", len(order), len(order))
-    _write_whole(path, json.dumps({"depends": depends, "sums": found}))
+    write_whole(path, json.dumps({"depends": depends, "sums": found}))
     return found
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Write a file that is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")

@@ -1,15 +1,17 @@
 """What each recipe of alignment can be told: one documented class for each, with the paper's values as defaults."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
 from mediator.errors import InputError
 from mediator.schema import Record
 
-Recipe = Literal["sft", "nce", "task", "dpo", "nca"]
-"""The recipes that train a writer: fine-tuning, the paper's two losses, and the two comparators."""
+Recipe = Literal["sft", "nce", "task", "dpo", "nca", "calibrate"]
+"""The recipes that train a writer: fine-tuning, the paper's losses, two comparators, and calibration by contrast."""
+
+Settings = TypeVar("Settings", bound=Record)
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -159,13 +161,104 @@ class NcaConfig(AlignConfig):
         return self
 
 
+class CalibrateConfig(AlignConfig):
+    """Calibration by contrast (the d-PM paper, eq. 7 to 9): ranked candidates of the model's own, and the reference."""
+
+    candidates: int = Field(
+        default=10, ge=2, le=64, description="K: candidates of the model's own (the d-PM paper: 5, 10, 15 or 20)."
+    )
+    ranking: Literal["neutrality", "preference"] = Field(
+        default="neutrality",
+        description="What makes a candidate better: a small gap between its scores for the two sides, or how widely "
+        "acceptable the preference model finds it.",
+    )
+    preference_model: str = Field(
+        default="",
+        description="With ranking = preference: the folder of a trained preference model; empty takes the bundled one.",
+    )
+    diversity: float = Field(
+        default=4.0,
+        ge=0,
+        description="Diverse beam search: nats that a token loses for each earlier candidate that took it at the same "
+        "place (the d-PM paper's code: 4).",
+    )
+    margin: float = Field(
+        default=0.001,
+        ge=0,
+        description="The lead, in nats for each token, that a candidate shall have for each rank (the d-PM paper's "
+        "code: 0.001).",
+    )
+    likelihood_weight: float = Field(
+        default=1.0, ge=0, description="What the reference's negative log-likelihood for each token counts beside it."
+    )
+    batch_size: int = Field(
+        default=1, ge=1, description="Pairs in one forward pass on one device; each has K + 1 texts."
+    )
+    gradient_accumulation: int = Field(default=16, ge=1, description="Forward passes in one step of the optimiser.")
+
+
 CONFIGS: dict[Recipe, type[RecipeConfig]] = {
     "sft": SftConfig,
     "nce": NceConfig,
     "task": TaskConfig,
     "dpo": DpoConfig,
     "nca": NcaConfig,
+    "calibrate": CalibrateConfig,
 }
+
+
+class PreferenceConfig(Record):
+    """A model of how many agree with a statement: features of an encoder, a small head, an objective for few votes."""
+
+    votes: str = Field(
+        default="", description="What to learn from: a folder of JSONL files, one conversation each, or one such file."
+    )
+    output: str = Field(default="", description="The folder of the trained model; it must be empty or not there.")
+    objective: Literal["r_q", "q_r", "soft", "major", "no_aggregation"] = Field(
+        default="soft",
+        description="d-PM in the direction of its code, KL(r || q), or of its eq. 6, KL(q || r); or one of its "
+        "baselines: smoothed vote shares, the majority's vote, each vote by itself.",
+    )
+    count_pass: bool = Field(
+        default=False, description="Whether passing is a third answer beside agreeing and disagreeing; else it is none."
+    )
+    raters: int = Field(
+        default=0,
+        ge=0,
+        description="Votes that are drawn for each statement, to learn from few; 0 takes all there are.",
+    )
+    smoothing: Positive = Field(default=0.1, description="Added to each count of votes (the d-PM paper's code: 0.1).")
+    learns: Literal["head", "prefix"] = Field(
+        default="head",
+        description="head: the encoder's vectors are computed once, and a head learns. prefix: vectors before each "
+        "layer's keys and values learn too (prefix-tuning), which needs a folder of safetensors.",
+    )
+    encoder: str = Field(
+        default="bundled",
+        description="The encoder of the text: bundled, a GGUF file, or the folder of a sentence-transformers model.",
+    )
+    hidden: int = Field(default=0, ge=0, description="Width of the head's hidden layer; 0 is a linear head.")
+    prefix_tokens: int = Field(default=16, ge=1, description="With learns = prefix: vectors before each layer.")
+    prefix_width: int = Field(
+        default=64, ge=0, description="With learns = prefix: width of the network that makes them; 0 is none."
+    )
+    longest_text: int = Field(default=128, ge=8, description="With learns = prefix: tokens of a text; more is cut off.")
+    penalty: float = Field(
+        default=0.0,
+        ge=0,
+        description="Half of this times the squared weights of the head is added to the loss; 0 chooses it by leaving "
+        "conversations out.",
+    )
+    epochs: int = Field(default=10, ge=1, description="With learns = prefix: how often each statement is seen.")
+    batch_size: int = Field(
+        default=32,
+        ge=2,
+        description="With learns = prefix: statements in a step; a head alone sees all of them at once.",
+    )
+    learning_rate: Positive = Field(
+        default=1e-3, description="With learns = prefix: the highest learning rate; it falls along a cosine."
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Of the votes drawn, the order and the first weights.")
 
 
 class ConfigError(InputError):
@@ -183,15 +276,24 @@ def make_config(recipe: str, values: dict[str, Any], source: str = "the settings
     Raises:
         ConfigError: the recipe or a setting is unknown, or a value does not fit; the message names the first of them.
     """
-    if recipe not in CONFIGS:
+    return _checked(_class_of(recipe), recipe, values, source)
+
+
+def _class_of(recipe: str) -> type[RecipeConfig]:
+    kind = {str(name): kind for name, kind in CONFIGS.items()}.get(recipe)
+    if kind is None:
         raise ConfigError(f"There is no recipe {recipe!r}.", f"Choose one of: {', '.join(CONFIGS)}.")
+    return kind
+
+
+def _checked(kind: type[Settings], recipe: str, values: dict[str, Any], source: str) -> Settings:
     try:
-        return CONFIGS[recipe].model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            known = ", ".join(CONFIGS[recipe].model_fields)
+            known = ", ".join(kind.model_fields)
             raise ConfigError(f"{source}: {recipe} has no setting {name!r}.", f"It has: {known}.") from error
         text = str(first["msg"]).removeprefix("Value error, ")
         raise ConfigError(f"{source}: {f'`{name}`: ' if name else ''}{text}.") from error
@@ -204,6 +306,15 @@ def load_config(recipe: str, path: Path | None, changes: list[str] | None = None
         recipe: one of `CONFIGS`.
         path: the file; None for the defaults of the paper.
         changes: settings as the command line gives them, ``epochs=2``; the value is read as YAML.
+
+    Raises:
+        ConfigError: the file cannot be read, or a setting does not fit.
+    """
+    return load_settings(_class_of(recipe), recipe, path, changes)
+
+
+def load_settings(kind: type[Settings], recipe: str, path: Path | None, changes: list[str] | None = None) -> Settings:
+    """Do what `load_config` does for a class of settings, whether or not it stands in `CONFIGS`.
 
     Raises:
         ConfigError: the file cannot be read, or a setting does not fit.
@@ -231,12 +342,13 @@ def load_config(recipe: str, path: Path | None, changes: list[str] | None = None
             values[name.strip()] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {change!r}: the value cannot be read.", "Write it as --set epochs=2.") from error
-    return make_config(recipe, _numbers(recipe, values), str(path) if path else "--set" if changes else "the defaults")
+    source = str(path) if path else "--set" if changes else "the defaults"
+    return _checked(kind, recipe, _numbers(kind, values), source)
 
 
-def _numbers(recipe: str, values: dict[str, Any]) -> dict[str, Any]:
+def _numbers(kind: type[Record], values: dict[str, Any]) -> dict[str, Any]:
     """YAML 1.1 reads 3e-5 as text; it is a number to everybody else."""
-    fields = CONFIGS[recipe].model_fields if recipe in CONFIGS else {}
+    fields = kind.model_fields
     found = dict(values)
     for name, value in values.items():
         if isinstance(value, str) and name in fields and fields[name].annotation is float:

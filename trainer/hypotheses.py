@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mediator.writers.conversation_layout import ALPACA_STOPS
+from trainer.diverse_beams import DiverseBeams
 from trainer.progress import Phase, Reporter, Silent, Stopped
 from trainer.prompting import prompt_tokens
 
@@ -66,10 +67,18 @@ class AnswerCache:
 
 
 def answer_key(
-    model_key: str, tokens: int, temperature: float, seed: int, answers: int = 1, longest: int | None = None
+    model_key: str,
+    tokens: int,
+    temperature: float,
+    seed: int,
+    answers: int = 1,
+    longest: int | None = None,
+    diversity: float = 0.0,
 ) -> str:
     """Return the name of the answers of one model with one set of settings; greedy ones do not depend on the seed."""
     settings: dict[str, Any] = {"model": model_key, "tokens": tokens, "answers": answers, "longest": longest}
+    if diversity > 0:
+        settings |= {"diversity": diversity}
     if temperature > 0:
         settings |= {"temperature": temperature, "seed": seed}
     return _digest(json.dumps(settings, sort_keys=True))
@@ -89,6 +98,7 @@ def generate(
     longest: int | None = None,
     cache: AnswerCache | None = None,
     phase: Phase = "hypotheses",
+    diversity: float = 0.0,
 ) -> list[list[str]]:
     """Have the model answer prompts.
 
@@ -109,6 +119,8 @@ def generate(
         longest: tokens of a prompt; by default as many as the model's context holds beside the answer.
         cache: where answers are looked up and kept.
         phase: as which the work is reported.
+        diversity: above 0, with temperature 0, the answers are those of diverse beam search, in the order of its
+            groups, with this penalty (see `trainer.diverse_beams`).
 
     Returns:
         for each prompt, in the order given, its answers: stripped, possibly empty.
@@ -136,7 +148,7 @@ def generate(
             if reporter.should_stop():
                 raise Stopped
             rows = [(encoded[at], prompts[at], number) for at in chosen for number in range(answers)]
-            texts = _answer(model, tokenizer, rows, tokens, temperature, seed)
+            texts = _answer(model, tokenizer, rows, tokens, temperature, seed, answers, diversity)
             written = {at: texts[place * answers : (place + 1) * answers] for place, at in enumerate(chosen)}
             for at in missing:
                 found[at] = written[at]
@@ -150,7 +162,14 @@ def generate(
 
 
 def _answer(
-    model: Any, tokenizer: Any, rows: list[tuple[list[int], str, int]], tokens: int, temperature: float, seed: int
+    model: Any,
+    tokenizer: Any,
+    rows: list[tuple[list[int], str, int]],
+    tokens: int,
+    temperature: float,
+    seed: int,
+    answers: int,
+    diversity: float,
 ) -> list[str]:
     from transformers import GenerationConfig, LogitsProcessorList
 
@@ -172,13 +191,17 @@ def _answer(
         pad_token_id=padding,
         use_cache=True,
     )
-    drawing = [_Draw(temperature, [f"{seed}:{number}:{prompt}" for _, prompt, number in rows])] if temperature else []
+    choosing: list[Any] = []
+    if temperature:
+        choosing = [_Draw(temperature, [f"{seed}:{number}:{prompt}" for _, prompt, number in rows])]
+    elif diversity:
+        choosing = [DiverseBeams(answers, diversity, width, frozenset(ends))]
     with torch.inference_mode():
         output = model.generate(
             inputs.to(model.device),
             attention_mask=mask.to(model.device),
             generation_config=settings,
-            logits_processor=LogitsProcessorList(drawing),
+            logits_processor=LogitsProcessorList(choosing),
         )
     texts = tokenizer.batch_decode(output[:, width:].cpu(), skip_special_tokens=True)
     return [_until_heading(text) for text in texts]

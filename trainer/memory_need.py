@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from trainer.config import AlignConfig, NcaConfig, RecipeConfig, SftConfig
+from trainer.config import AlignConfig, CalibrateConfig, NcaConfig, RecipeConfig, SftConfig
 from trainer.model_shape import ModelShape
 
 _RUNTIME = 600 << 20  # bytes of Python, torch and transformers in each process
@@ -150,6 +150,8 @@ def _texts_at_once(config: RecipeConfig) -> int:
     """Texts that one pair of views brings into a forward pass: the target, and the model's own answers beside it."""
     if isinstance(config, NcaConfig):
         return config.answers
+    if isinstance(config, CalibrateConfig):
+        return config.candidates + 1
     return 2 if isinstance(config, AlignConfig) else 1
 
 
@@ -181,7 +183,8 @@ def _generation(config: RecipeConfig, shape: ModelShape, tokens: int, number: in
     """Bytes that writing the model's own answers needs beside the weights."""
     if not isinstance(config, AlignConfig) or config.hypotheses:
         return 0
-    rows = config.hypothesis_batch
+    # The answers to one pair are written together, also where they are more than a batch.
+    rows = max(config.hypothesis_batch, config.candidates if isinstance(config, CalibrateConfig) else 1)
     length = tokens + config.hypothesis_tokens
     kept = rows * length * 2 * shape.keys * len(shape.layers) * number
     passing = rows * tokens * (3 * shape.inner + 4 * shape.hidden) * number

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer import losses
-from trainer.config import AlignConfig, DpoConfig, NcaConfig, NceConfig, TaskConfig
+from trainer.config import AlignConfig, CalibrateConfig, DpoConfig, NcaConfig, NceConfig, TaskConfig
 from trainer.material import Material, Tally
 from trainer.network import Batch, batch_of
 from trainer.prompting import Encoded
@@ -93,11 +93,18 @@ def _nca(config: Any, batch: Compared) -> Tensor:
     return losses.nca(batch.ratios, rewards, config.beta, config.reward_temperature)
 
 
+def _calibrate(config: Any, batch: Compared) -> Tensor:
+    means = losses.score(batch.sums.flatten(), batch.counts.flatten(), "mean").view_as(batch.sums)
+    # The reference comes first, the candidates after it, the best first (d-PM, eq. 9).
+    return losses.calibration(means[:, 1:], config.margin) - config.likelihood_weight * means[:, 0].mean()
+
+
 LOSSES: dict[type[AlignConfig], Callable[[Any, Compared], Tensor]] = {
     NceConfig: _nce,
     TaskConfig: _task,
     DpoConfig: _dpo,
     NcaConfig: _nca,
+    CalibrateConfig: _calibrate,
 }
 """The loss of each recipe, the mean over a batch."""
 

@@ -9,10 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mediator.acceptance import Acceptance
 from mediator.errors import EvenhandError, InputError, MissingExtraError
 from mediator.memory import SKIP_VARIABLE, NotEnoughMemory, available, gigabytes
 from mediator.settings import data_folder, user_path
-from trainer.config import AlignConfig, Recipe, RecipeConfig
+from trainer.config import AlignConfig, CalibrateConfig, Recipe, RecipeConfig
 from trainer.data import DatasetError, Example, read_examples
 from trainer.gpus import gpu_memory
 from trainer.memory_need import Need, Texts, need, steps
@@ -209,6 +210,8 @@ def _check_data(config: RecipeConfig) -> Texts:
     hypotheses = getattr(config, "hypotheses", "")
     if hypotheses and not os.path.isfile(user_path(hypotheses)):
         raise DatasetError(f"There is no file {hypotheses}.", "Leave `hypotheses` empty to have the model write them.")
+    if isinstance(config, CalibrateConfig) and config.ranking == "preference":
+        Acceptance.load(config.preference_model)
     return texts
 
 

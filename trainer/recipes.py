@@ -26,12 +26,19 @@ def _aligning(recipe: Recipe) -> Callable[[Any, Path, Reporter, bool], Path]:
     return run
 
 
+def _calibrate(config: Any, folder: Path, reporter: Reporter, resume: bool) -> Path:
+    from trainer import calibrate
+
+    return calibrate.train(config, folder, reporter, resume)
+
+
 RECIPES: dict[Recipe, Callable[[Any, Path, Reporter, bool], Path]] = {
     "sft": _sft,
     "nce": _aligning("nce"),
     "task": _aligning("task"),
     "dpo": _aligning("dpo"),
     "nca": _aligning("nca"),
+    "calibrate": _calibrate,
 }
 
 

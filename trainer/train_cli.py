@@ -22,6 +22,7 @@ _RECIPES = {
     "task": "align a fine-tuned model with the paper's task-based loss, eq. (2)",
     "dpo": "align with direct preference optimisation, a comparator",
     "nca": "align with noise contrastive alignment, a comparator",
+    "calibrate": "align by calibration: ranked candidates of the model's own, the better ones likelier",
 }
 
 _FOLLOWED = """\
@@ -57,7 +58,7 @@ def add_train(commands: Any) -> None:
     """Add ``train`` with its recipes to a parser's sub-commands; each sets ``handler``."""
     parser = commands.add_parser(
         "train",
-        help="train a model: fine-tuning, the paper's losses and their comparators, the empathy encoder",
+        help="train a model: fine-tuning, the paper's losses and their comparators, the encoder, the preference model",
         description="Train a model with one of the recipes. It works in a process of its own with a folder of its own; "
         "`evenhand runs` and the Train tab show it.",
         epilog="Each recipe has its settings: `evenhand train nce --help`.",
@@ -66,12 +67,8 @@ def add_train(commands: Any) -> None:
     recipes = parser.add_subparsers(title="recipes", metavar="RECIPE", required=True, parser_class=_RecipeParser)
     for recipe, what in _RECIPES.items():
         _add_recipe(recipes, recipe, what)
-    # Its options are its own: whatever follows is handed on, also what looks like an option.
-    empathy = recipes.add_parser(
-        "empathy", help="train, measure and export the empathy encoder", add_help=False, prefix_chars="\0"
-    )
-    empathy.add_argument("options", nargs="*")
-    empathy.set_defaults(handler=empathy_command)
+    _add_preference(recipes)
+    _add_empathy(recipes)
 
 
 def _add_recipe(recipes: Any, recipe: str, what: str) -> None:
@@ -83,15 +80,7 @@ def _add_recipe(recipes: Any, recipe: str, what: str) -> None:
         allow_abbrev=False,
     )
     parser.recipe = recipe
-    parser.add_argument("--config", metavar="FILE", help="settings, as YAML or JSON; without it, those of the paper")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="changes",
-        help="a setting; may be given several times, and counts more than the file",
-    )
+    _add_settings(parser)
     parser.add_argument(
         "--detach", action="store_true", help="return at once with the run's id; the run goes on by itself"
     )
@@ -104,13 +93,59 @@ def _add_recipe(recipes: Any, recipe: str, what: str) -> None:
     parser.set_defaults(handler=train_command, recipe=recipe)
 
 
+def _add_preference(recipes: Any) -> None:
+    what = "learn from votes how widely acceptable a statement is (d-PM and its baselines); works in this process"
+    parser = recipes.add_parser(
+        "preference",
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}. It is measured on each conversation, left out, and saved for "
+        "`evenhand train calibrate --set ranking=preference`.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.recipe = "preference"
+    _add_settings(parser)
+    add_output(parser)
+    parser.set_defaults(handler=preference_command)
+
+
+def _add_empathy(recipes: Any) -> None:
+    what = "train, measure and export the encoder that scores (sentence-transformers); works in this process"
+    parser = recipes.add_parser(
+        "empathy",
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}. It is measured on raters and stories that it has not seen, before "
+        "and after.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.recipe = "empathy"
+    _add_settings(parser)
+    add_output(parser)
+    parser.set_defaults(handler=empathy_command)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="settings, as YAML or JSON; without it, those of the paper")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="changes",
+        help="a setting; may be given several times, and counts more than the file",
+    )
+
+
 def settings_words(recipe: str) -> str:
     """Return a recipe's settings for its help: name, what it takes, default, description."""
-    from trainer.config import CONFIGS
+    from trainer.config import CONFIGS, PreferenceConfig
+    from trainer.empathy_config import EmpathyConfig
 
+    others = {"preference": PreferenceConfig.model_fields, "empathy": EmpathyConfig.model_fields}
     lines = ["settings (--set NAME=VALUE, or NAME: VALUE in the file):"]
-    fields = {str(name): kind for name, kind in CONFIGS.items()}[recipe].model_fields
-    for name, field in fields.items():
+    kinds = {str(name): kind.model_fields for name, kind in CONFIGS.items()}
+    for name, field in (kinds | others)[recipe].items():
         lines.append(f"  {name}  [{_kind(field.annotation)}; default: {_written(field.default)}]")
         lines += textwrap.wrap(field.description or "", 96, initial_indent="      ", subsequent_indent="      ")
     return "\n".join(lines)
@@ -202,17 +237,47 @@ def run_as_json(run: "Run") -> dict[str, Any]:
 
 
 def empathy_command(arguments: argparse.Namespace) -> int:
-    """Run `evenhand train empathy`, whose options are those of trainer.empathy."""
-    import logging
+    """Run `evenhand train empathy`: train, tell how it follows human ratings before and after."""
+    from trainer.config import load_settings
+    from trainer.empathy import run
+    from trainer.empathy_config import EmpathyConfig
 
-    from trainer.empathy import main
+    changes = [clean(change) for change in arguments.changes]
+    path = user_path(arguments.config) if arguments.config else None
+    facts = run(load_settings(EmpathyConfig, "empathy", path, changes), say)
+    if arguments.json:
+        print_json(facts)
+        return DONE
+    shown = picture(sys.stdout)
+    print(f"The encoder is trained: {facts['output'] or 'it was not kept, for `output` is empty'}")
+    for when, figures in facts["spearman"].items():
+        for name, estimate in figures.items():
+            shown.line(f"Spearman {when}, {name}: {estimate}")
+    return DONE
 
-    for name in ("trainer", "mediator"):  # what it says goes to the screen, not into the log only
-        logging.getLogger(name).propagate = True
-    try:
-        return main(arguments.options)
-    except SystemExit as end:  # argparse has printed its help (0) or what is wrong with the usage (2)
-        return int(end.code or 0)
+
+def preference_command(arguments: argparse.Namespace) -> int:
+    """Run `evenhand train preference`: train, measure, tell what it is worth."""
+    from trainer.config import PreferenceConfig, load_settings
+    from trainer.preference import train
+
+    changes = [clean(change) for change in arguments.changes]
+    path = user_path(arguments.config) if arguments.config else None
+    facts = train(load_settings(PreferenceConfig, "preference", path, changes), say)
+    if arguments.json:
+        print_json(facts)
+        return DONE
+    shown = picture(sys.stdout)
+    measured = facts["measured"]
+    print(f"The preference model is trained: {user_path(facts['settings']['output'])}")
+    for name in ("log_loss", "log_loss_gain", "brier", "rank", "groups") if measured else ():
+        one = measured[name]
+        shown.line(f"{name} {one['value']} [{one['low']}, {one['high']}]")
+    if measured:
+        better = (measured["log_loss_gain"]["low"] or 0) > 0
+        print("It is better than a constant on conversations that it has not seen." if better else
+              "It is not surely better than a constant on conversations that it has not seen.")  # fmt: skip
+    return DONE
 
 
 def _print_result(run: "Run") -> None:
@@ -227,6 +292,13 @@ def _print_result(run: "Run") -> None:
 
 
 def _example(recipe: str) -> str:
+    if recipe == "preference":
+        return "example:\n  evenhand train preference --set votes=FOLDER --set output=FOLDER --set objective=r_q"
+    if recipe == "empathy":
+        return (
+            "example:\n  evenhand train empathy --config assets/recipes/empathy.yaml --set base=MODEL_FOLDER "
+            "--set ratings=pairs.jsonl --set output=FOLDER"
+        )
     start = "MODEL_FOLDER" if recipe == "sft" else "the fine-tuned model, such as data/runs/SFT_RUN/model"
     return (
         f"example:\n  evenhand train {recipe} --set model=FOLDER --set dataset=candidates.jsonl --set epochs=2\n\n"

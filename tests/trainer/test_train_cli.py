@@ -73,12 +73,14 @@ def test_each_recipe_explains_each_of_its_settings(capsys):
     assert "learning_rate [number; default: 3e-05]" in shown
 
 
-def test_the_encoders_recipe_keeps_its_own_options(capsys, tmp_path):
+def test_the_encoders_recipe_names_what_it_lacks(capsys, tmp_path):
     assert main(["train", "empathy", "--help"]) == 0
-    assert "--ratings" in capsys.readouterr().out
-    assert main(["train", "empathy", "--base", "nowhere"]) == 2
-    assert "--ratings" in capsys.readouterr().err
-    assert main(["train", "empathy", "--base", "nowhere", "--ratings", str(tmp_path / "none.jsonl")]) == 2
+    shown = capsys.readouterr().out
+    assert "usage: evenhand train empathy" in shown
+    assert "objective  [ranking | cosine; default: ranking]" in shown
+    assert main(["train", "empathy", "--set", "base=nowhere"]) == 2
+    assert "`ratings` is empty" in capsys.readouterr().err
+    assert main(["train", "empathy", "--set", "base=nowhere", "--set", f"ratings={tmp_path / 'none.jsonl'}"]) == 2
 
 
 @pytest.mark.parametrize(

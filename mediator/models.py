@@ -3,6 +3,8 @@
 import difflib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -10,12 +12,13 @@ from mediator.addresses import split_address
 from mediator.catalogue import NO_BUNDLED_MODEL, claude_host, downloadables
 from mediator.catalogue import CatalogueEntry as CatalogueEntry
 from mediator.catalogue import catalogue as catalogue
-from mediator.errors import ModelFileError, UnknownModelError
+from mediator.errors import EvenhandError, ModelFileError, UnknownModelError
 from mediator.settings import user_path
 from mediator.writers.remote import is_this_computer
 
 if TYPE_CHECKING:
     from mediator.empathy import EmpathyModel
+    from mediator.writers.aligned import Alignment
     from mediator.writers.base import LanguageModel, Writer
 
 Kind = Literal["drafter", "bundled", "claude", "gguf", "hf", "openai"]
@@ -103,9 +106,42 @@ def load_writer(model: str | ModelChoice, scorer: "EmpathyModel") -> "Writer":
         from mediator.writers.drafter import Drafter
 
         return Drafter(scorer)
+    from mediator.writers.aligned import AlignedWriter
     from mediator.writers.language_model import LanguageModelWriter
 
-    return LanguageModelWriter(_load_language_model(choice))
+    language_model = _load_language_model(choice)
+    alignment: Alignment | None = getattr(language_model, "alignment", None)
+    return AlignedWriter(language_model, alignment) if alignment is not None else LanguageModelWriter(language_model)
+
+
+def hears_feedback(model: str | ModelChoice) -> bool:
+    """Whether a writer can be told anything but the two views: False for a model that trainer/ trained.
+
+    Quick enough to be asked while somebody types; True where nothing can be told.
+    """
+    try:
+        choice = parse_model(model) if isinstance(model, str) else model
+        if choice.kind == "gguf":
+            path = user_path(model_file(choice.model))
+            found = path.stat()
+            return not _is_aligned_file(path, found.st_size, found.st_mtime_ns)
+        if choice.kind == "hf":
+            from mediator.writers.aligned import alignment_of_folder
+
+            parts = filter(None, (choice.model, choice.adapter))
+            return not any(alignment_of_folder(user_path(part)) is not None for part in parts)
+    except (EvenhandError, OSError, ValueError):
+        pass  # what is wrong with it is said when it is used
+    return True
+
+
+@lru_cache(maxsize=64)
+def _is_aligned_file(path: Path, size: int, changed: int) -> bool:
+    """Read a file's header once: it holds a whole vocabulary."""
+    from mediator.writers.aligned import alignment_of_metadata
+    from mediator.writers.gguf_file import check_gguf_file
+
+    return alignment_of_metadata(check_gguf_file(path).metadata, str(path)) is not None
 
 
 def _load_language_model(choice: ModelChoice) -> "LanguageModel":

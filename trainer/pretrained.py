@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mediator.errors import EvenhandError, InputError, MissingExtraError, ModelFileError
 from mediator.settings import user_path
+from mediator.writers.aligned import STORY_FILE
 from trainer.model_files import OLD_TOKENIZER, check_folder, weight_files
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RECIPE_FILE", "Device", "NoSuchDevice", "Precision", "check_folder", "check_vocabulary", "dtype_of", "load",
     "load_quantised", "load_tokenizer", "quiet", "require", "resolved", "save", "torch_device", "weight_files",
+    "write_story",
 ]  # fmt: skip
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when transformers is imported, which is later
@@ -28,8 +30,8 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when transformers
 Precision = Literal["auto", "bf16", "fp32"]
 Device = Literal["auto", "cpu", "cuda"]
 
-RECIPE_FILE = "evenhand.json"
-"""In the folder of a trained model: what it was trained with."""
+RECIPE_FILE = STORY_FILE
+"""In the folder of a trained model or adapter: what it was trained with, and so how it is to be asked."""
 
 
 class NoSuchDevice(InputError):
@@ -178,12 +180,17 @@ def save(
         _save_tokenizer(tokenizer, partial)
     if original := _file_of(base, OLD_TOKENIZER):
         shutil.copyfile(original, partial / OLD_TOKENIZER)
-    (partial / RECIPE_FILE).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_story(partial, facts)
     for file in partial.iterdir():
         _sync(file)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
     return folder
+
+
+def write_story(folder: Path, facts: dict[str, Any]) -> None:
+    """Write what a model or adapter was trained with into its folder. Raises `OSError`."""
+    (folder / RECIPE_FILE).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _mend_generation(model: Any, folder: Path) -> None:

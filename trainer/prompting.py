@@ -1,19 +1,14 @@
-"""What a model in training reads: the Alpaca-like template, its tokens with the response marked, and packed rows.
+"""What a model in training reads: the tokens of the template with the response marked, and packed rows of them.
 
-The template is the same at training and when the trained model writes; a model's chat template plays no part. The paper
-("Generating Compromises Between Two Points of View") puts an instruction and the two views into it and trains on what
-follows ``### Response:``.
+The template itself, by which a trained model is asked too, is in `mediator.alignment_prompt`.
 """
 
 import re
 from collections.abc import Sequence
-from functools import cache
-from string import Template
 from typing import Any, NamedTuple
 
-from mediator.prompts import quote
-from mediator.resources import asset
-from mediator.schema import Dispute, View
+from mediator.alignment_prompt import material
+from mediator.alignment_prompt import prompt_of as prompt_of  # whoever trains has it from here
 from trainer.data import DatasetError
 
 NO_LABEL = -100
@@ -50,18 +45,6 @@ class Row(NamedTuple):
     tokens: list[int]
     labels: list[int]
     positions: list[int]
-
-
-def prompt_of(dispute: Dispute, demographics: bool = True) -> str:
-    """Lay a dispute out by the template, up to where the response begins.
-
-    Args:
-        dispute: a dispute, or an example of a data set; its candidates and its title are left out.
-        demographics: whether what is known about the authors of the views is shown.
-    """
-    return _template().substitute(
-        view_a=_view_text(dispute.view_a, demographics), view_b=_view_text(dispute.view_b, demographics)
-    )
 
 
 def prompt_tokens(tokenizer: Any, prompt: str, longest: int) -> list[int]:
@@ -109,7 +92,7 @@ def encode(tokenizer: Any, prompt: str, response: str, longest: int) -> Encoded:
     """
     if tokenizer.eos_token_id is None:
         raise DatasetError("The tokenizer has no end-of-text token.", "Set eos_token in its configuration.")
-    written = _plain(tokenizer, _material(response.strip()))
+    written = _plain(tokenizer, material(response.strip()))
     if not written:
         raise DatasetError("A response is empty: there is nothing to learn.", "Leave the candidate out.")
     end = [*written, int(tokenizer.eos_token_id)]
@@ -166,21 +149,3 @@ def _starting(tokenizer: Any, text: str) -> list[int]:
 
 def _plain(tokenizer: Any, text: str) -> list[int]:
     return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
-
-
-def _view_text(view: View, demographics: bool) -> str:
-    parts = [view.as_text()]
-    if demographics and view.demographics:
-        parts.append("About the author: " + ", ".join(f"{key}: {value}" for key, value in view.demographics.items()))
-    return "\n".join(_material(" ".join(part.split())) for part in parts)
-
-
-def _material(text: str) -> str:
-    """Break what a tokenizer or the template would read as a mark (``</s>``, ``### Response:``), as `quote` does."""
-    fenced = quote(text, "0")
-    return fenced.partition("\n")[2].rpartition("\n")[0]
-
-
-@cache
-def _template() -> Template:
-    return Template(asset("prompts", "training.txt").read_text(encoding="utf-8").strip() + "\n")

@@ -151,6 +151,7 @@ def save(learner: Learner, config: RecipeConfig, folder: Path, facts: dict[str, 
         beside = folder / ADAPTER_FOLDER
         with pretrained.quiet():
             learner.adapter.save_pretrained(beside)
+        pretrained.write_story(beside, facts)
         if config.trainable == "qlora":
             from peft import PeftModel
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mediator.alignment_prompt import PROMPT_NAME
 from trainer import checkpoints, pretrained, ranks, trainable, training
 from trainer.config import RecipeConfig
 from trainer.data import DatasetError, Example, read_examples
@@ -86,6 +87,9 @@ class Workshop:
         result = self.folder / "model"
         if ranks.rank() == 0:
             facts = {
+                "prompt": PROMPT_NAME,
+                "demographics": config.demographics,
+                "starts_with_bos": learner.tokenizer.bos_token_id is not None,
                 "recipe": self.recipe,
                 "settings": config.model_dump(mode="json"),
                 "base": config.model,

@@ -11,7 +11,7 @@ from mediator.downloads import Progress, begun, installed
 from mediator.errors import EvenhandError
 from mediator.keys import where_from
 from mediator.memory import available, gigabytes, need, total
-from mediator.models import parse_model
+from mediator.models import ModelChoice, hears_feedback, parse_model
 from mediator.own_models import WriterChoice, load, writer_choices
 from mediator.writers.gguf_file import check_gguf_file
 from ui.strings import say
@@ -132,6 +132,8 @@ def _file_facts(language: str, path: Path, facts: list[tuple[str, str, str]]) ->
         return str(error)
     facts.append(_fact(language, "size", _amount(language, size)))
     facts.append(_fact(language, "memory", say(language, "models.about", amount=_amount(language, needed))))
+    if not hears_feedback(ModelChoice("gguf", str(path))):
+        facts.append(_fact(language, "hears", say(language, "models.hears_views_only")))
     return ""
 
 

@@ -83,11 +83,16 @@ class Prompt:
     The parts that repeat across candidates, strategies and rounds come first (``system``, then the views in the first
     message), so that a provider's prompt cache, or llama.cpp's kept prefix, evaluates them once. ``shared`` counts the
     leading messages that will be sent again unchanged.
+
+    A ``plain`` prompt is one message that is given to the model as it stands, without system text, chat template or
+    layout: what a model was trained on that is asked by a template of its own (`mediator.writers.aligned`). Only models
+    that run here can be given one.
     """
 
     system: str
     messages: tuple[Message, ...]
     shared: int = 1
+    plain: bool = False
 
 
 @dataclass(frozen=True)

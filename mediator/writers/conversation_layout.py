@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from mediator.writers.base import Message, Prompt
 
@@ -49,7 +50,7 @@ def as_data(prompt: Prompt, markers: Iterable[str]) -> Prompt:
         return search.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
     messages = tuple(Message(message.role, broken(message.content)) for message in prompt.messages)
-    return Prompt(broken(prompt.system), messages, prompt.shared)
+    return replace(prompt, system=broken(prompt.system), messages=messages)
 
 
 def until_stop(pieces: Iterable[str], stops: tuple[str, ...]) -> Iterator[str]:

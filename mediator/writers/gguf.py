@@ -14,6 +14,7 @@ from mediator.cancellation import Cancellation, Cancelled
 from mediator.errors import ModelFileError
 from mediator.memory import LARGEST_DEFAULT_CONTEXT, check, context_by_default, need
 from mediator.settings import user_path
+from mediator.writers.aligned import alignment_of_metadata
 from mediator.writers.base import Prompt, PromptTooLong, Sampling
 from mediator.writers.conversation_layout import ALPACA_STOPS, alpaca_like, as_data, until_stop, with_template
 from mediator.writers.gguf_file import GGUFHeader, check_gguf_file
@@ -33,6 +34,7 @@ class GGUFModel:
 
     Attributes:
         name: ``gguf:`` and the path as given.
+        alignment: how to ask it, where the file says that it was trained for compromises; else None.
         destination: None; the text stays on this computer.
         evaluated_tokens: prompt tokens that went through the network so far.
         drawn_tokens: answer tokens that were drawn so far.
@@ -55,6 +57,7 @@ class GGUFModel:
         self.evaluated_tokens = 0
         self.drawn_tokens = 0
         self._header = check_writer_file(self.path)
+        self.alignment = alignment_of_metadata(self._header.metadata, str(self.path))
         self._file_size = self.path.stat().st_size
         self._context_length = context_length
         self._threads = threads or default_threads()
@@ -82,7 +85,7 @@ class GGUFModel:
                 f"The prompt takes {len(tokens)} tokens of the {self.context_length} that {self.path.name} can hold.",
                 "Shorten the views, or choose a larger context length or another model.",
             )
-        stops = sampling.stop if self._template else (*sampling.stop, *ALPACA_STOPS)
+        stops = sampling.stop if self._template and not prompt.plain else (*sampling.stop, *ALPACA_STOPS)
         with closing(self._answer(tokens, min(sampling.max_tokens, room), sampling, cancel)) as answer:
             yield from until_stop(answer, stops)
 
@@ -198,6 +201,8 @@ class GGUFModel:
 
     def _tokens(self, prompt: Prompt) -> list[int]:
         prompt = as_data(prompt, self._markers)
+        if prompt.plain:
+            return self._plain_tokens(prompt.messages[0].content)
         if self._template:
             try:
                 text = with_template(lambda messages: str(self._template(messages=messages).prompt), prompt)
@@ -210,7 +215,19 @@ class GGUFModel:
         llama = llama_library()
         begin = self._token_text(llama.llama_vocab_bos(self._vocabulary))
         # Most templates write the beginning-of-text token themselves; twice would be one too many.
-        add_special = not (self._template and begin and text.startswith(begin))
+        return self._tokenized(text, not (self._template and begin and text.startswith(begin)))
+
+    def _plain_tokens(self, text: str) -> list[int]:
+        """The tokens of a text as training had them: no end, and a beginning if there was one."""
+        llama = llama_library()
+        begins = self.alignment.starts_with_bos if self.alignment is not None else None
+        if begins is None:
+            begins = bool(llama.llama_vocab_get_add_bos(self._vocabulary))
+        begin = [int(llama.llama_vocab_bos(self._vocabulary))] if begins else []
+        return [*(token for token in begin if token >= 0), *self._tokenized(text, False)]
+
+    def _tokenized(self, text: str, add_special: bool) -> list[int]:
+        llama = llama_library()
         data = text.encode("utf-8", "replace")
         room = len(data) + 8
         buffer = (llama.llama_token * room)()

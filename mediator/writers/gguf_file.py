@@ -2,6 +2,8 @@
 
 import math
 import mmap
+import re
+import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,9 @@ _BLOCKS = {
     23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2),
     34: (256, 54), 35: (256, 66), 39: (32, 17),
 }  # fmt: skip
+_NO_WEIGHTS = frozenset((24, 25, 26, 27, 28))  # whole numbers, and doubles
+_ADDED = re.compile(r"(norm\w*\.weight|\.bias)$")  # llama.cpp adds and multiplies these in float32 only
+_WEIGHTS = re.compile(r"(attn|norm|embd|output|ffn_(gate|up|down))\w*\.(weight|bias)$")
 # Least and most of the numbers that llama.cpp takes on trust, by key behind the architecture's name.
 _RANGES = {
     "block_count": (1, 512),  # LLAMA_MAX_LAYERS
@@ -31,6 +36,13 @@ _RANGES = {
     "embedding_length": (1, 1 << 20),
     "attention.head_count": (0, 1 << 12),  # models without attention state 0
 }
+# What llama.cpp asserts only when it computes, of these and their like: every number of a head is rotated.
+_WHOLE_HEADS = frozenset(
+    ("llama", "mistral3", "qwen2", "qwen2moe", "qwen2vl", "qwen3", "qwen3moe", "qwen3vl", "smollm3", "granite", "olmo2")
+)
+_POOLINGS = range(5)  # none, mean, first, last, rank: llama.cpp knows no others
+# Where WordPiece texts begin and end: the key, and what llama.cpp takes where it is absent.
+_WORD_PIECE_ENDS = {"tokenizer.ggml.bos_token_id": 101, "tokenizer.ggml.seperator_token_id": 102}
 _LONGEST_NAME = 64  # GGML_MAX_NAME
 _MOST_DIMENSIONS = 4  # GGML_MAX_DIMS
 
@@ -64,8 +76,11 @@ def check_gguf_file(path: Path) -> GGUFHeader:
     """
     download = "Download it again, or choose another file."
     try:
-        if path.is_dir():
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
             raise ModelFileError(f"{path} is a folder, not a GGUF file.", "Name the .gguf file inside it.")
+        if not stat.S_ISREG(kind):  # opening a pipe would wait for somebody to write into it
+            raise ModelFileError(f"{path} is a device, a pipe or a socket.", "Name a .gguf file.")
         with path.open("rb") as file:
             start = file.read(4)
             if start != b"GGUF":
@@ -127,6 +142,9 @@ class _Reader:
                 missing = start + offset + size - self._size
                 raise _Damaged(f"the tensor {name!r} ends {missing:,} bytes after the end of the file")
         _check_numbers(metadata, tensors)
+        _check_heads(metadata, tensors)
+        _check_vocabulary(metadata)
+        self._check_tokens()
         self._check_bytes(metadata)
         return GGUFHeader(metadata, tensors)
 
@@ -146,10 +164,28 @@ class _Reader:
             if elements == 0 or elements >= 1 << 63:
                 raise _Damaged(f"the tensor {name!r} has the impossible shape {shape}")
             block, size = _BLOCKS.get(kind, (1, 0))
+            added = dimensions == 1 and _ADDED.search(name) and kind != 0 and kind in _BLOCKS
+            if added or (dimensions == 1 and block > 1) or (kind in _NO_WEIGHTS and _WEIGHTS.search(name)):
+                raise _Damaged(f"the tensor {name!r} is stored in a way that nothing can be computed with")
             if shape[0] % block:
                 raise _Damaged(f"the rows of tensor {name!r} are no whole number of blocks")
             shapes[name], places[name] = shape, (offset, elements // block * size)
         return shapes, places
+
+    def _check_tokens(self) -> None:
+        """All tokens must differ, as far as C reads them (to the first NUL): llama.cpp ends the process otherwise."""
+        start, end = self._vocabulary
+        data, at, unpack = self._data, start + 16, struct.Struct("<Q").unpack_from
+        seen: set[bytes] = set()
+        number = 0
+        while at < end:
+            length = unpack(data, at)[0]
+            token = data[at + 8 : at + 8 + length].partition(b"\0")[0]
+            seen.add(token or b"[EMPTY_%d]" % number)  # as llama.cpp renames it
+            at += 8 + length
+            number += 1
+        if len(seen) < number:
+            raise _Damaged(f"{number - len(seen)} of the {number:,} tokens in its vocabulary are there twice")
 
     def _check_bytes(self, metadata: dict[str, Any]) -> None:
         """A SentencePiece vocabulary must spell every byte: llama.cpp ends the process over one that is missing."""
@@ -208,6 +244,48 @@ class _Reader:
         self._at += size
         if self._at > self._size:
             raise _Damaged("it ends in the middle of its header")
+
+
+def _check_heads(metadata: dict[str, Any], tensors: dict[str, tuple[int, ...]]) -> None:
+    """Compare the sizes of the attention's heads with each other and with the tensors of the first layer."""
+    architecture = metadata.get("general.architecture")
+    pooling = metadata.get(f"{architecture}.pooling_type", 0)
+    if pooling not in _POOLINGS:
+        raise _Damaged(f"its pooling type is {pooling}")
+    if architecture not in _WHOLE_HEADS:
+        return
+    width, heads = (metadata.get(f"{architecture}.{key}") for key in ("embedding_length", "attention.head_count"))
+    shape = tensors.get("blk.0.attn_q.weight", ())
+    # A model whose layers differ has arrays here.
+    if not isinstance(width, int) or not isinstance(heads, int) or heads < 1:
+        return
+    size = metadata.get(f"{architecture}.attention.key_length", width // heads)
+    for key in ("attention.value_length", "rope.dimension_count"):
+        other = metadata.get(f"{architecture}.{key}", size)
+        if other != size:
+            raise _Damaged(
+                f"its {key.replace('_', ' ').replace('.', ' ')} is {other} and its heads have {size} numbers"
+            )
+    if len(shape) == 2 and shape[1] != heads * size:
+        raise _Damaged(f"its {heads} heads of {size} numbers do not fit the tensor 'blk.0.attn_q.weight' of {shape}")
+
+
+def _check_vocabulary(metadata: dict[str, Any]) -> None:
+    """Refuse a vocabulary that llama.cpp would read beyond its end, or assert something of in the middle of a text."""
+    count = metadata.get("tokenizer.ggml.tokens")
+    if not isinstance(count, int):
+        return
+    if metadata.get("tokenizer.ggml.model") in ("none", "no_vocab"):
+        raise _Damaged("it has tokens and no tokenizer")
+    for key in ("scores", "token_type"):
+        length = metadata.get(f"tokenizer.ggml.{key}", count)
+        if isinstance(length, int) and length < count:
+            raise _Damaged(f"it has {count:,} tokens and {key.replace('_', ' ')}s for {length:,}")
+    if metadata.get("tokenizer.ggml.model") == "bert":
+        for key, otherwise in _WORD_PIECE_ENDS.items():
+            token = metadata.get(key, otherwise)
+            if not isinstance(token, int) or not 0 <= token < count:
+                raise _Damaged(f"its {key.rpartition('.')[2].replace('_', ' ')} is {token}, of {count:,} tokens")
 
 
 def _check_numbers(metadata: dict[str, Any], tensors: dict[str, tuple[int, ...]]) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 from mediator.cancellation import Cancellation, Cancelled
 from mediator.errors import EvenhandError, MissingExtraError, ModelFileError
 from mediator.settings import user_path
+from mediator.writers.aligned import alignment_of_folder
 from mediator.writers.base import ModelNotFound, Prompt, PromptTooLong, Sampling, Unreachable
 from mediator.writers.conversation_layout import ALPACA_STOPS, alpaca_like, as_data, until_stop, with_template
+from mediator.writers.kept_prefix import KeptPrefix
 
 _LEAST_ANSWER = 64  # tokens that must be left for an answer to be worth starting
 
@@ -25,6 +27,9 @@ class HuggingFaceModel:
     Attributes:
         name: ``hf:PATH_OR_ID`` and ``+ADAPTER``.
         destination: None; weights may be downloaded, but the text of the views stays on this computer.
+        alignment: how to ask it, where the folder of the adapter, or else of the model, says that it was trained for
+            compromises; else None. Of a model on the Hub, nothing is known.
+        evaluated_tokens: prompt tokens that went through the network so far; those kept from the last prompt did not.
     """
 
     def __init__(
@@ -45,18 +50,22 @@ class HuggingFaceModel:
             device: ``cuda``, ``cpu``, ...; by default CUDA when there is any.
 
         Raises `MissingExtraError` when torch or transformers are not installed, `ModelFileError` when ``model`` looks
-        like a path and is none.
+        like a path and is none, or its folder names a template that this version does not have.
         """
         self.name = f"hf:{model}" + (f"+{adapter}" if adapter else "")
         self.destination: str | None = None
         _require("torch", "transformers", *(["peft"] if adapter else []))
         for part in filter(None, (model, adapter)):
             _check_path(part)
+        told = (alignment_of_folder(user_path(part)) for part in (adapter, model) if part and _is_folder(part))
+        self.alignment = next((alignment for alignment in told if alignment is not None), None)
+        self.evaluated_tokens = 0
         self._source, self._adapter = model, adapter
         self._asked_context, self._threads, self._asked_device = context_length, threads, device
         self._lock = threading.Lock()
         self._network: Any = None
         self._tokenizer: Any = None
+        self._prefix = KeptPrefix()
         self._closed = False
 
     def stream(self, prompt: Prompt, sampling: Sampling, cancel: Cancellation) -> Iterator[str]:
@@ -73,7 +82,8 @@ class HuggingFaceModel:
                 f"The prompt takes {len(tokens)} tokens of the {self.context_length} that {self.name} can hold.",
                 "Shorten the views, or choose a model with a longer context.",
             )
-        stops = sampling.stop if self._tokenizer.chat_template else (*sampling.stop, *ALPACA_STOPS)
+        own_layout = self._tokenizer.chat_template and not prompt.plain
+        stops = sampling.stop if own_layout else (*sampling.stop, *ALPACA_STOPS)
         with closing(self._answer(tokens, min(room, sampling.max_tokens), sampling, cancel)) as answer:
             yield from until_stop(answer, stops)
 
@@ -98,6 +108,7 @@ class HuggingFaceModel:
                 return
             on_gpu = self._network.device.type == "cuda"
             self._network = self._tokenizer = None
+            self._prefix.clear()
             if on_gpu:
                 import torch
 
@@ -147,6 +158,8 @@ class HuggingFaceModel:
     def _tokens(self, prompt: Prompt) -> list[int]:
         tokenizer = self._tokenizer
         prompt = as_data(prompt, [str(token) for token in tokenizer.all_special_tokens] + _added_markers(tokenizer))
+        if prompt.plain:
+            return self._plain_tokens(prompt.messages[0].content)
         if not tokenizer.chat_template:
             return list(tokenizer(alpaca_like(prompt))["input_ids"])
         try:
@@ -160,6 +173,13 @@ class HuggingFaceModel:
             ) from error
         # The template has written the special tokens already.
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _plain_tokens(self, text: str) -> list[int]:
+        """The tokens of a text as training had them: no end, and a beginning if there was one."""
+        tokens = [int(token) for token in self._tokenizer(text, add_special_tokens=False)["input_ids"]]
+        begin = self._tokenizer.bos_token_id
+        begins = self.alignment.starts_with_bos if self.alignment is not None else None
+        return [int(begin), *tokens] if begin is not None and begins is not False else tokens
 
     # -- the network ------------------------------------------------------------------------------------------------
 
@@ -181,6 +201,8 @@ class HuggingFaceModel:
             bos_token_id=stated.bos_token_id,
         )
         inputs = torch.tensor([tokens], device=network.device)
+        cache = self._prefix.cache_for(tokens, network.config)
+        self.evaluated_tokens += len(tokens) - cache.get_seq_length()
         given_up = threading.Event()
         failures: list[BaseException] = []
 
@@ -198,6 +220,7 @@ class HuggingFaceModel:
                         inputs,
                         attention_mask=torch.ones_like(inputs),
                         generation_config=settings,
+                        past_key_values=cache,
                         logits_processor=LogitsProcessorList([_Draw(sampling)]),
                         streamer=streamer,
                     )
@@ -227,6 +250,8 @@ class HuggingFaceModel:
         finally:
             given_up.set()
             worker.join()  # one layer of one forward pass at the most
+            if not self._closed:
+                self._prefix.keep(tokens, cache)
 
 
 class _Draw:

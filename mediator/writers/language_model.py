@@ -89,7 +89,7 @@ class LanguageModelWriter:
     def _ask(self, prompt: Prompt, brief: Brief, cancel: Cancellation) -> Generator[Delta, None, tuple[str, bool]]:
         """Send one prompt; return the whole answer and whether it held a candidate."""
         marked = brief.strategy in prompts.STRATEGIES_WITH_MARKER
-        parser = CandidateParser(brief.count, marked, tuple(_texts_of(brief.dispute)))
+        parser = CandidateParser(brief.count, marked, tuple(texts_of(brief.dispute)))
         room = TOKENS_PER_CANDIDATE * brief.count * (2 if marked else 1) + (TOKENS_FOR_REASONING if marked else 0)
         sampling = replace(self._sampling, seed=brief.seed, max_tokens=max(self._sampling.max_tokens, room))
         answer: list[str] = []
@@ -118,7 +118,7 @@ def _shortened(brief: Brief) -> Brief:
     return replace(brief, earlier=earlier, avoid=brief.avoid[-brief.count :])
 
 
-def _texts_of(dispute: Dispute) -> Iterator[str]:
+def texts_of(dispute: Dispute) -> Iterator[str]:
     """Yield the texts that no candidate may copy: both views, whole and by field."""
     for view in (dispute.view_a, dispute.view_b):
         yield view.as_text()

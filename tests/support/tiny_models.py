@@ -1,7 +1,7 @@
 """Tiny models made on the spot: real files in real formats, with random weights or with a text they recite."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,6 +84,7 @@ def tiny_llama_gguf(
     vocabulary: int = 0,
     half: bool = False,
     seed: int = 0,
+    story: Mapping[str, str | bool] | None = None,
 ) -> Path:
     """Write a Llama in GGUF with its own SentencePiece-like vocabulary; return ``path``.
 
@@ -98,6 +99,7 @@ def tiny_llama_gguf(
         vocabulary: least number of tokens; filled up with words nobody needs.
         half: float16 instead of float32 matrices.
         seed: of the random weights.
+        story: what the file tells of its training, under ``evenhand.*``.
     """
     import gguf
 
@@ -127,6 +129,8 @@ def tiny_llama_gguf(
     writer.add_add_bos_token(True)
     if chat_template is not None:
         writer.add_chat_template(chat_template)
+    for name, value in (story or {}).items():
+        (writer.add_bool if isinstance(value, bool) else writer.add_string)(f"evenhand.{name}", value)
 
     random = np.random.default_rng(seed)
     kind = np.float16 if half else np.float32

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from support.toy_training import Recorder, toy_dataset, toy_model
 
 from mediator.cancellation import Cancellation
+from mediator.writers.aligned import Alignment, alignment_of_folder
 from mediator.writers.base import Message, Prompt, Sampling
 from mediator.writers.huggingface import HuggingFaceModel
 from trainer import pretrained, sft
@@ -107,15 +108,17 @@ def test_it_learns_and_tells(settings: dict[str, Any], data_set: Path, model: Pa
 
     story = json.loads((result / pretrained.RECIPE_FILE).read_text())
     assert story["recipe"] == "sft"
+    assert (story["prompt"], story["demographics"], story["starts_with_bos"]) == ("alignment", True, True)
     assert story["settings"]["epochs"] == 10
     assert story["base"] == str(model)
     assert story["pairs"] == 3
     assert len(story["dataset_sha256"]) == 64
 
-    # `hf:PATH` serves it.
-    prompt = Prompt("", (Message("user", "Say something."),))
-    sampling = Sampling(max_tokens=5, temperature=0.0)
-    assert "".join(HuggingFaceModel(str(result), threads=1).stream(prompt, sampling, Cancellation()))
+    # `hf:PATH` serves it, and is told how to ask it.
+    model_to_serve = HuggingFaceModel(str(result), threads=1)
+    assert model_to_serve.alignment == Alignment(starts_with_bos=True, recipe="sft")
+    prompt = Prompt("", (Message("user", "Say something."),), plain=True)
+    assert "".join(model_to_serve.stream(prompt, Sampling(max_tokens=5, temperature=0.0), Cancellation()))
 
 
 def test_packing_gives_the_loss_and_the_gradient_of_single_rows(model: Path, data_set: Path) -> None:
@@ -204,6 +207,8 @@ def test_an_adapter_is_merged_and_kept_beside(settings: dict[str, Any], model: P
     beside = PeftModel.from_pretrained(base, tmp_path / "run" / "adapter", use_safetensors=True)
     with torch.no_grad():
         torch.testing.assert_close(merged(tokens).logits, beside(tokens).logits, rtol=1e-4, atol=1e-5)
+    told = [alignment_of_folder(folder) for folder in (result, tmp_path / "run" / "adapter")]
+    assert told == [Alignment(starts_with_bos=True, recipe="sft")] * 2
 
 
 def test_bf16_keeps_what_learns_in_float32(settings: dict[str, Any], model: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from mediator import cli as mediator_cli
 from trainer.dataset_cli import add_dataset
 from trainer.evaluate_cli import add_evaluate
+from trainer.export_cli import add_export
 from trainer.runs_cli import add_runs
 from trainer.train_cli import add_train
 
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_train(commands)
     add_runs(commands)
     add_evaluate(commands)
+    add_export(commands)
     return parser
 
 

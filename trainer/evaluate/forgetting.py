@@ -92,14 +92,24 @@ def likelihood(
     Raises:
         TooShortError: the text is shorter than two tokens.
     """
+    return likelihood_of(model, rows_of(tokenizer, text, window, windows), reporter)
+
+
+class Row(NamedTuple):
+    """Tokens of one window, and which of them count."""
+
+    tokens: list[int]
+    counted: list[bool]
+
+
+def likelihood_of(model: Any, rows: Sequence[Row], reporter: Reporter | None = None) -> Likelihood:
+    """Return how likely a model finds the tokens of windows; see `likelihood`. Raises `TooShortError`, `Stopped`."""
     import torch
 
     from trainer.likelihood import response_log_probabilities
 
     reporter = reporter or Silent()
-    rows = _rows(tokenizer, text, window)
-    if windows and len(rows) > windows:
-        rows = [rows[int(place * len(rows) / windows)] for place in range(windows)]
+    window = max((len(row.tokens) for row in rows), default=1)
     vocabulary = int(model.get_input_embeddings().weight.shape[0])
     together = max(1, _MOST_LOGITS // (vocabulary * window))
     sums: list[float] = []
@@ -126,14 +136,8 @@ def likelihood(
     return Likelihood(tuple(total for total, _ in kept), tuple(count for _, count in kept))
 
 
-class _Row(NamedTuple):
-    """Tokens of one window, and which of them count."""
-
-    tokens: list[int]
-    counted: list[bool]
-
-
-def _rows(tokenizer: Any, text: str, window: int) -> list[_Row]:
+def rows_of(tokenizer: Any, text: str, window: int, windows: int = 0) -> list[Row]:
+    """Cut a text into windows of ``window`` tokens; of many, take ``windows`` evenly spaced ones. See `likelihood`."""
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     gaps = [(match.start(), match.end()) for match in re.finditer(re.escape(UNKNOWN), text)]
     tokens, counted, gap = list(encoded["input_ids"]), [], 0
@@ -143,13 +147,14 @@ def _rows(tokenizer: Any, text: str, window: int) -> list[_Row]:
         counted.append(not (gap < len(gaps) and start < gaps[gap][1] and end > gaps[gap][0]))
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     step = window - len(begin)
-    return [
-        _Row(begin + tokens[at : at + step], [False] * len(begin) + counted[at : at + step])
+    rows = [
+        Row(begin + tokens[at : at + step], [False] * len(begin) + counted[at : at + step])
         for at in range(0, len(tokens), step)
     ]
+    return [rows[int(place * len(rows) / windows)] for place in range(windows)] if 0 < windows < len(rows) else rows
 
 
-def _padded(rows: Sequence[_Row], device: Any) -> "tuple[torch.Tensor, torch.Tensor]":
+def _padded(rows: Sequence[Row], device: Any) -> "tuple[torch.Tensor, torch.Tensor]":
     """Tokens (B, T) and which of them count (B, T), filled up on the right."""
     import torch
 

@@ -1,12 +1,15 @@
 """BERT-family text encoders to GGUF: weights, WordPiece vocabulary and pooling as llama.cpp reads them."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mediator.errors import ModelFileError
-from trainer.export.base import Checkpoint, Output, Precision, write_gguf
+from trainer.export.base import Advance, Checkpoint, Output, Precision, write_gguf
+from trainer.export.metadata import Details
+from trainer.export.metadata import describe as describe_model
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -55,34 +58,30 @@ class Vocabulary:
     special: dict[str, int]
 
 
-def export(checkpoint: Checkpoint, target: Path, precision: Precision, name: str = "", licence: str = "") -> None:
-    """Write a BERT encoder with its vocabulary and pooling as one GGUF file.
+def export(
+    checkpoint: Checkpoint, target: Path, precision: Precision, *, details: Details, advance: Advance | None = None
+) -> None:
+    """Write a BERT encoder with its vocabulary and pooling as one GGUF file; see `trainer.export.export_gguf`.
 
-    Args:
-        checkpoint: an opened directory of transformers or sentence-transformers.
-        target: the GGUF file to write.
-        precision: ``f32``, ``f16`` or ``q8_0``; norms, biases and positions are float32 in each.
-        name: the model's name in the metadata; the directory's name by default.
-        licence: SPDX identifier for the metadata.
+    Norms, biases and positions are float32 at every precision.
 
     Raises:
         ModelFileError: the checkpoint is damaged, or uses something that llama.cpp would compute differently.
     """
     _check_architecture(checkpoint)
+    outputs = list_outputs(checkpoint)  # first: after it the sizes that config.json states are those of the weights
     vocabulary = read_vocabulary(checkpoint)
     pooling = read_pooling(checkpoint)
 
     def describe(writer: "GGUFWriter") -> None:
         import gguf
 
-        writer.add_name(name or checkpoint.directory.resolve().name)
-        if licence:
-            writer.add_license(licence)
-        writer.add_context_length(int(checkpoint.require("max_position_embeddings")))
-        writer.add_embedding_length(int(checkpoint.require("hidden_size")))
-        writer.add_feed_forward_length(int(checkpoint.require("intermediate_size")))
-        writer.add_block_count(int(checkpoint.require("num_hidden_layers")))
-        writer.add_head_count(int(checkpoint.require("num_attention_heads")))
+        describe_model(writer, checkpoint, details)
+        writer.add_context_length(checkpoint.number("max_position_embeddings"))
+        writer.add_embedding_length(checkpoint.number("hidden_size"))
+        writer.add_feed_forward_length(checkpoint.number("intermediate_size"))
+        writer.add_block_count(checkpoint.number("num_hidden_layers"))
+        writer.add_head_count(checkpoint.number("num_attention_heads"))
         writer.add_layer_norm_eps(float(checkpoint.config.get("layer_norm_eps", 1e-12)))
         writer.add_causal_attention(False)
         writer.add_pooling_type(getattr(gguf.PoolingType, pooling))
@@ -90,12 +89,12 @@ def export(checkpoint: Checkpoint, target: Path, precision: Precision, name: str
         writer.add_tokenizer_pre("default")
         writer.add_token_list(vocabulary.tokens)
         writer.add_token_types(vocabulary.types)
-        writer.add_token_type_count(int(checkpoint.config.get("type_vocab_size", 1)))
+        writer.add_token_type_count(int(checkpoint.config.get("type_vocab_size", 2)))
         for role, token_id in vocabulary.special.items():
             # llama.cpp opens a sequence with its `bos` token; BERT's is [CLS].
             getattr(writer, f"add_{'bos' if role == 'cls' else role}_token_id")(token_id)
 
-    write_gguf(target, "bert", precision, describe, list_outputs(checkpoint))
+    write_gguf(target, "bert", precision, describe, outputs, advance=advance)
 
 
 def list_outputs(checkpoint: Checkpoint) -> list[Output]:
@@ -104,12 +103,12 @@ def list_outputs(checkpoint: Checkpoint) -> list[Output]:
     Raises:
         ModelFileError: a tensor is missing, unknown, or has a shape that the configuration does not say.
     """
-    layers = int(checkpoint.require("num_hidden_layers"))
-    hidden, inner = int(checkpoint.require("hidden_size")), int(checkpoint.require("intermediate_size"))
+    layers = checkpoint.number("num_hidden_layers")
+    hidden, inner = checkpoint.number("hidden_size"), checkpoint.number("intermediate_size")
     expected: dict[str, tuple[int, ...]] = {
-        "token_embd.weight": (int(checkpoint.require("vocab_size")), hidden),
-        "position_embd.weight": (int(checkpoint.require("max_position_embeddings")), hidden),
-        "token_types.weight": (int(checkpoint.config.get("type_vocab_size", 1)), hidden),
+        "token_embd.weight": (checkpoint.number("vocab_size"), hidden),
+        "position_embd.weight": (checkpoint.number("max_position_embeddings"), hidden),
+        "token_types.weight": (int(checkpoint.config.get("type_vocab_size", 2)), hidden),
         "token_embd_norm.weight": (hidden,),
         "token_embd_norm.bias": (hidden,),
     }
@@ -181,7 +180,7 @@ def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
             f"{where}: the tokenizer keeps upper case or accents; llama.cpp would read every such text differently.",
             "Export an uncased encoder.",
         )
-    size = int(checkpoint.require("vocab_size"))
+    size = checkpoint.number("vocab_size")
     by_id = {int(token_id): str(token) for token, token_id in (model.get("vocab") or {}).items()}
     control: set[int] = set()
     for added in tokenizer.get("added_tokens") or []:
@@ -231,13 +230,15 @@ def read_pooling(checkpoint: Checkpoint) -> str:
     modules = checkpoint.directory / "modules.json"
     if not modules.is_file():
         return "MEAN"
-    import json
-
+    try:
+        listed = [(str(module["path"]), str(module["type"])) for module in json.loads(modules.read_text("utf-8"))]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ModelFileError(f"{modules} is damaged: it is no list of modules.", "Fetch the file again.") from error
     pooling: dict[str, Any] = {}
-    for module in json.loads(modules.read_text(encoding="utf-8")):
-        kind = str(module.get("type", "")).rpartition(".")[2]
+    for path, kind in listed:
+        kind = kind.rpartition(".")[2]
         if kind == "Pooling":
-            pooling = checkpoint.json(module["path"], "config.json")
+            pooling = checkpoint.json(path, "config.json")
         elif kind not in ("Transformer", "Normalize"):
             raise ModelFileError(
                 f"{modules}: the encoder ends in a {kind} module, which a GGUF file cannot carry.",

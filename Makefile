@@ -39,7 +39,7 @@ app: $(VENV)/.base
 	@$(BIN)/evenhand ui
 
 test: lint
-	@$(BIN)/pytest -n 3 --dist loadfile
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.everything
 	@$(BIN)/ruff check

@@ -2,7 +2,7 @@
 // runs (js_on_load), with element, trigger, watch and server. Events: "recipe", "started" of the form; "look", "act",
 // "use" of the runs. Which run is shown and which are compared is kept behind the # of the address, nowhere else.
 
-const shared = (window.evenhandTrain ??= { open: new Map(), wanted: "" });
+const shared = (window.evenhandTrain ??= { open: new Map(), kept: new Map(), wanted: "" });
 const form = () => element.querySelector("form");
 const frame = () => element.querySelector(".eh-train-new"); // its form has a field called dataset
 const page = () => element.querySelector(".eh-train");
@@ -49,6 +49,10 @@ function restore() {
   for (const details of element.querySelectorAll("details[data-key]")) {
     const open = shared.open.get(details.dataset.key);
     if (open !== undefined && details.open !== open) details.open = open;
+  }
+  for (const field of element.querySelectorAll("[data-kept]")) {
+    const chosen = shared.kept.get(field.dataset.kept);
+    if (chosen !== undefined) field.checked = field.value === chosen;
   }
 }
 
@@ -155,7 +159,7 @@ element.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button || !element.contains(button) || button.getAttribute("aria-disabled") === "true") return;
   if (button.dataset.copy) return copy(button);
-  const { act, id } = button.dataset;
+  const { act, id, kind } = button.dataset;
   if (!act) return;
   if (act === "show") {
     keep({ run: id });
@@ -166,11 +170,20 @@ element.addEventListener("click", (event) => {
     trigger("look", {});
   } else if (act === "use") {
     keep({ tab: "" });
-    trigger("use", { id });
+    trigger("use", { id, kind });
+  } else if (act === "export") {
+    const choice = button.closest("details");
+    trigger("act", { act, id, kind: choice.querySelector("input:checked")?.value });
+    shared.open.delete(choice.dataset.key);
+    choice.open = false;
   } else {
     shared.open.delete(button.closest("details[data-key]")?.dataset.key);
-    trigger("act", { act, id });
+    trigger("act", { act, id, kind });
   }
+});
+
+element.addEventListener("change", (event) => {
+  if (event.target.dataset?.kept) shared.kept.set(event.target.dataset.kept, event.target.value);
 });
 
 element.addEventListener("change", (event) => {

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
-Phase = Literal["loading", "hypotheses", "caching", "training", "measuring", "saving"]
+Phase = Literal[
+    "loading", "hypotheses", "caching", "training", "measuring", "saving",  # of training
+    "writing", "quantising", "checking",  # of an export
+]  # fmt: skip
 
 
 class Stopped(Exception):

@@ -26,34 +26,51 @@ class Failure(NamedTuple):
     exit_code: int = 1
 
 
+class Work(NamedTuple):
+    """What a process worked on, in the words of a failure.
+
+    Attributes:
+        name: within a sentence.
+        again: how to have it done after all, as a sentence.
+    """
+
+    name: str
+    again: str
+
+
+TRAINING = Work("training", "Resume it: it goes on from its checkpoint.")
+EXPORT = Work("export", "Export the model again.")
+
+
 class RunFolderGone(EvenhandError):
     """The folder of a run was deleted while it worked."""
 
 
-def of_error(error: BaseException, settings: dict[str, Any], folder: Path) -> Failure:
+def of_error(error: BaseException, settings: dict[str, Any], folder: Path, work: Work = TRAINING) -> Failure:
     """Say what an error that ended a recipe means.
 
     Args:
         error: what was raised.
         settings: of the recipe, for what to lower.
         folder: of the run, to look at its disk.
+        work: what it ended.
     """
     for one in _chain(error):
         if isinstance(one, EvenhandError):
             return Failure(one.message, one.hint, one.exit_code)
         if isinstance(one, OSError) and one.errno in _FULL:
-            return disk_full(folder)
+            return disk_full(folder, work)
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError):
         return out_of_memory(settings, gpu=False)
     if isinstance(error, ModuleNotFoundError):
         return _missing(str(error.name or error))
-    return _of_text(text, settings, folder) or Failure(
-        f"The training failed inside: {_first_line(text)}", "The end of the log says where."
+    return _of_text(text, settings, folder, work) or Failure(
+        f"The {work.name} failed inside: {_first_line(text)}", "The end of the log says where."
     )
 
 
-def of_silence(folder: RunFolder, settings: dict[str, Any]) -> Failure:
+def of_silence(folder: RunFolder, settings: dict[str, Any], work: Work = TRAINING) -> Failure:
     """Say why a process ended that left no last status: from what else is known of it.
 
     In this order: another process of the same run gave a reason; the computer was started anew; the end of the log; how
@@ -66,17 +83,17 @@ def of_silence(folder: RunFolder, settings: dict[str, Any]) -> Failure:
         return Failure(said["message"], str(said.get("hint", "")), int(said.get("exit_code", 1)))
     launch = folder.read_launch()
     if restarted_since(launch) or restarted_since(folder.read_status()):
-        return Failure("The computer was restarted while the run worked.", "Resume it: it goes on from its checkpoint.")
+        return Failure(f"The computer was restarted during the {work.name}.", work.again)
     log = last_lines(folder.log_since(launch.log_start), _LAST_WORDS)
-    if found := _of_text(log, settings, folder.path, crashed=True):
+    if found := _of_text(log, settings, folder.path, work, crashed=True):
         return found
     if _killed_for_memory(launch):
         failure = out_of_memory(settings, gpu=False)
-        return failure._replace(message="The computer ran out of memory, and the system ended the run.")
+        return failure._replace(message=f"The computer ran out of memory, and the system ended the {work.name}.")
     return Failure(
-        "The run ended without a word; most often that means that the computer ran out of memory and the system ended "
-        "it.",
-        f"Close other programs, or {what_to_lower(settings)}; then resume it.",
+        f"The {work.name} ended without a word; most often that means that the computer ran out of memory and the "
+        "system ended it.",
+        f"Close other programs, or {what_to_lower(settings)}. {work.again}",
     )
 
 
@@ -86,16 +103,14 @@ def out_of_memory(settings: dict[str, Any], gpu: bool) -> Failure:
     return Failure(f"{whose} ran out of memory.", f"To need less, {what_to_lower(settings)}.")
 
 
-def disk_full(folder: Path) -> Failure:
+def disk_full(folder: Path, work: Work = TRAINING) -> Failure:
     """Return the sentence for a full disk."""
     try:
         free = f" ({gigabytes(shutil.disk_usage(folder).free)} are free)"
     except OSError:
         free = ""
-    return Failure(
-        f"The disk of {folder} is full{free}.",
-        "Make room, for example with `evenhand runs delete`, or lower keep_checkpoints; then resume the run.",
-    )
+    lower = ", or lower keep_checkpoints; then resume the run." if work is TRAINING else f". {work.again}"
+    return Failure(f"The disk of {folder} is full{free}.", f"Make room, for example with `evenhand runs delete`{lower}")
 
 
 def what_to_lower(settings: dict[str, Any]) -> str:
@@ -165,32 +180,38 @@ _CRASH = re.compile(r"^Fatal Python error: (Segmentation fault|Bus error|Aborted
 _LAST_ERROR = re.compile(r"^(?:\[rank\d+\]: )?([\w.]*(?:Error|Exception|Interrupt)\b.*)$", re.MULTILINE)
 
 
-def _of_text(text: str, settings: dict[str, Any], folder: Path, crashed: bool = False) -> Failure | None:
+def _of_text(text: str, settings: dict[str, Any], folder: Path, work: Work, crashed: bool = False) -> Failure | None:
     """Find what a message, or a log of a process that ``crashed``, says; None for nothing known."""
     if _DISK.search(text):
-        return disk_full(folder)
+        return disk_full(folder, work)
     if _GPU_MEMORY.search(text):
         return out_of_memory(settings, gpu=True)
     if _MEMORY.search(text):
         return out_of_memory(settings, gpu=False)
     if _WRITING.search(text) and _is_almost_full(folder):
-        return disk_full(folder)
+        return disk_full(folder, work)
     if not crashed:
         return None
     if missing := _MODULE.search(text):
         return _missing(missing[1])
     if _KILLED.search(text):
         failure = out_of_memory(settings, gpu=False)
-        return failure._replace(message="The system ended the run, most often because the computer has no memory left.")
+        why = "most often because the computer has no memory left"
+        return failure._replace(message=f"The system ended the {work.name}, {why}.")
     if crash := _CRASH.search(text):
         if crash[1] == "Bus error" and _is_almost_full(folder):
-            return disk_full(folder)
+            return disk_full(folder, work)
         return Failure(
-            f"A library that the training uses crashed ({crash[1].lower()}).",
-            "The end of the log says where. Resume the run; if it happens again, set device=cpu or another precision.",
+            f"A library that the {work.name} uses crashed ({crash[1].lower()}).",
+            "The end of the log says where. "
+            + (
+                "Resume the run; if it happens again, set device=cpu or another precision."
+                if work is TRAINING
+                else work.again
+            ),
         )
     if errors := _LAST_ERROR.findall(text):
-        return Failure(f"The training failed inside: {_first_line(errors[-1])}", "The end of the log says where.")
+        return Failure(f"The {work.name} failed inside: {_first_line(errors[-1])}", "The end of the log says where.")
     return None
 
 

@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 from mediator.file_lock import Locked, locked
 from trainer.processes import lives, name_from
 from trainer.progress import Stopped
-from trainer.run_failures import Failure, RunFolderGone, of_error
+from trainer.run_failures import TRAINING, Failure, RunFolderGone, Work, of_error
 from trainer.run_folder import RunFolder, read_json
 from trainer.run_reporter import FolderReporter
 
@@ -46,8 +47,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return work(RunFolder(options.folder.absolute()), options.resume)
 
 
-def work(folder: RunFolder, resume: bool) -> int:
-    """Do what the folder's config.json says, once the folder is ours alone; see `main`."""
+@dataclass(frozen=True)
+class Task:
+    """What a process of a run does.
+
+    Attributes:
+        do: gets config.json, the folder, the reporter and whether to go on from a checkpoint; returns when it is done.
+        stopped: says of a folder, in a sentence, what became of work that was stopped.
+        words: for a failure.
+    """
+
+    do: Callable[[dict[str, Any], Path, FolderReporter, bool], None]
+    stopped: Callable[[RunFolder], str]
+    words: Work
+
+
+def work(folder: RunFolder, resume: bool, task: Task | None = None) -> int:
+    """Do what the folder's config.json says, by default to train, once the folder is ours alone; see `main`."""
+    task = task or Task(_train, _stopped_words, TRAINING)
     rank = int(os.environ.get("RANK", "0") or 0)
     with ExitStack() as stack:
         if rank == 0:
@@ -67,16 +84,16 @@ def work(folder: RunFolder, resume: bool) -> int:
             threading.Thread(target=_watch, args=(folder, reporter, ended), daemon=True).start()
             if reporter.should_stop():
                 raise Stopped
-            _train(config, folder.path, reporter, resume)
+            task.do(config, folder.path, reporter, resume)
         except (Stopped, KeyboardInterrupt):
             ended.set()
             if (reason := _first_reason(folder)) is not None:  # torchrun stops the others when one has failed
                 return _end(reporter, "failed", reason, _FAILED)
-            return _end(reporter, "stopped", Failure(_stopped_words(folder)), _INTERRUPTED)
+            return _end(reporter, "stopped", Failure(task.stopped(folder)), _INTERRUPTED)
         except BaseException as error:  # noqa: BLE001 - whatever ended it is told in the status
             ended.set()
             _log(traceback.format_exc())
-            failure = of_error(error, settings, folder.path)
+            failure = of_error(error, settings, folder.path, task.words)
             return _end(reporter, "failed", _first_reason(folder) or failure, _FAILED)
         ended.set()
         return _end(reporter, "done", Failure("", exit_code=0), _DONE)

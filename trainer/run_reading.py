@@ -7,8 +7,11 @@ from typing import Any
 
 from mediator.file_lock import Locked, locked
 from trainer.processes import lives
-from trainer.run_failures import of_silence
+from trainer.run_failures import EXPORT, TRAINING, Work, of_silence
 from trainer.run_folder import LIVE, Launch, RunFolder, Standing, State, Status, read_json
+
+EXPORT_RECIPE = "export"
+"""The recipe of a folder in which a model is exported: it is no run of training; see `trainer.export_jobs`."""
 
 _GRACE = 60.0  # seconds in which a launch may not yet have noted its process
 _SILENCE = 180.0  # seconds after which the run of another computer that says nothing is taken for dead
@@ -64,6 +67,7 @@ def read_run(path: Path) -> Run | None:
     recipe, settings = config.get("recipe"), config.get("settings")
     if not isinstance(recipe, str) or not isinstance(settings, dict):
         return None
+    work = EXPORT if recipe == EXPORT_RECIPE else TRAINING
     created = config.get("created")
     return Run(
         id=path.name,
@@ -72,11 +76,11 @@ def read_run(path: Path) -> Run | None:
         settings=settings,
         created=float(created) if isinstance(created, int | float) else 0.0,
         processes=count if isinstance(count := config.get("gpus"), int) and count > 0 else 1,
-        **_present(folder, settings).model_dump(include=set(Standing.model_fields)),
+        **_present(folder, settings, work).model_dump(include=set(Standing.model_fields)),
     )
 
 
-def _present(folder: RunFolder, settings: dict[str, Any]) -> Status:
+def _present(folder: RunFolder, settings: dict[str, Any], work: Work) -> Status:
     """Return the status as it is in truth: whether there is a process, and if not, why it ended."""
     status = folder.read_status()
     if status.state not in LIVE:
@@ -90,11 +94,12 @@ def _present(folder: RunFolder, settings: dict[str, Any]) -> Status:
         return status
     if status.elsewhere or launch.elsewhere:
         name = status.host or launch.host
-        message, hint = f"The run has worked on the computer {name}, which says no more.", "Look there, or resume it."
+        message, hint = f"The {work.name} was done by the computer {name}, which says no more.", "Look there."
         return ended(status, "failed", message, hint)
     if folder.stop.exists():
-        return ended(status, "stopped", "It ended while it was being stopped; what its checkpoints hold is kept.", "")
-    failure = of_silence(folder, settings)
+        kept = "; what its checkpoints hold is kept" if work is TRAINING else ""
+        return ended(status, "stopped", f"It ended while it was being stopped{kept}.", "")
+    failure = of_silence(folder, settings, work)
     failed = ended(status, "failed", failure.message, failure.hint, failure.exit_code)
     # Kept, because what it is told from (the log, counters of the system) changes. Not while somebody resumes the run.
     with suppress(OSError, Locked), locked(folder.launch_lock):

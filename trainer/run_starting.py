@@ -31,8 +31,16 @@ def make_folder(parent: Path, recipe: str) -> RunFolder:
     raise FileExistsError(f"{parent} gives no free name")
 
 
-def start(folder: RunFolder, count: int, resumed: bool, attached: bool) -> None:
-    """Start the process of a run and note which one it is. Raises `OSError`."""
+def start(folder: RunFolder, count: int, resumed: bool, attached: bool, program: str = "trainer.run_process") -> None:
+    """Start the process of a run and note which one it is. Raises `OSError`.
+
+    Args:
+        folder: of the run.
+        count: how many processes work together.
+        resumed: whether it goes on from its last checkpoint.
+        attached: whether it ends with this process.
+        program: the module that works in it.
+    """
     for old in (folder.stop, folder.failure, folder.launch):
         old.unlink(missing_ok=True)
     before = folder.read_status()
@@ -45,7 +53,7 @@ def start(folder: RunFolder, count: int, resumed: bool, attached: bool) -> None:
         kills = memory_kills()
         # To a file, because a pipe that nobody reads stops the process when it is full.
         process = subprocess.Popen(  # noqa: S603 - this interpreter, with our own program
-            _program(folder, count, resumed),
+            _program(folder, count, resumed, program),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -59,10 +67,10 @@ def start(folder: RunFolder, count: int, resumed: bool, attached: bool) -> None:
     write_json(folder.launch, Launch(**name.model_dump(), at=now, log_start=start, memory_kills=kills).model_dump())
 
 
-def _program(folder: RunFolder, count: int, resumed: bool) -> list[str]:
+def _program(folder: RunFolder, count: int, resumed: bool, program: str) -> list[str]:
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)] if count > 1 else []
     return [
-        *(sys.executable, *several, "-m", "trainer.run_process", str(folder.path)),
+        *(sys.executable, *several, "-m", program, str(folder.path)),
         *(["--resume"] if resumed else []),
     ]
 

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from mediator.errors import EvenhandError
-from mediator.models import parse_model
+from mediator.models import hears_feedback, parse_model
 from mediator.safety import concerns
 from mediator.schema import Dispute
 from mediator.session import Form, Round, Session
@@ -106,11 +106,15 @@ def _dispute_or_none(form: Form, language: str) -> Dispute | None:
 
 
 def _where(model: str, language: str) -> str:
-    """Say where the text would go with this writer; what is wrong with its name is said again when it is used."""
+    """Say where the text would go with this writer, and whether it hears more than the views.
+
+    What is wrong with its name is said again when it is used.
+    """
     try:
-        return where_the_text_goes(parse_model(model or default_model()).destination, language)
+        choice = parse_model(model or default_model())
     except EvenhandError as error:
         return unknown_writer(str(error))
+    return where_the_text_goes(choice.destination, language, hears=hears_feedback(choice))
 
 
 def saved_words(language: str, state: str, problem: str = "") -> str:

@@ -14,6 +14,7 @@ from mediator.session import Round, RoundState
 from mediator.settings import without_keys
 from mediator.store import Store
 from mediator.strategies import CandidateDone, RoundStarted
+from mediator.writers.aligned import AlignedWriter
 from ui.board import Board
 from ui.engine import Engine
 
@@ -40,6 +41,7 @@ class Running:
         recorder: saves what comes.
         version: grows with every change of what is to be seen.
         destination: where the text goes, once the writer is there: None for this computer.
+        hears: whether the writer, once it is there, can be told more than the two views.
         position: place in the queue for the writer, 1 is next; 0 when it is not waiting.
         state: of the round; all but ``running`` are final.
         problem: a sentence, empty if nothing went wrong.
@@ -56,6 +58,7 @@ class Running:
     ending: threading.Lock = field(default_factory=threading.Lock)
     version: int = 0
     destination: str | None = None
+    hears: bool = True
     position: int = 0
     state: RoundState = "running"
     problem: str = ""
@@ -198,6 +201,7 @@ class Mediations:
                 running.begun = True
                 running.position = 0
                 running.destination = writer.destination
+                running.hears = not isinstance(writer, AlignedWriter)
                 running.changed()
                 for event in propose(dispute, writer, self._engine.scorer(), options, running.cancellation):
                     recorder.record(event)

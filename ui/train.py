@@ -144,17 +144,18 @@ class TrainTab:
         return self._form(language_of(request), folded=False)
 
     def on_act(self, here: str | None, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
-        """Stop, resume or delete a run."""
+        """Stop, resume or delete a run; start or cancel an export of its model."""
         data = event._data if isinstance(event._data, dict) else {}
         language = language_of(request)
-        said = _guarded(lambda: act(str(data.get("act", "")), str(data.get("id", ""))), language)
+        said = _guarded(lambda: act(*(str(data.get(name, "")) for name in ("act", "id", "kind"))), language)
         return said, *self.on_look(here, request)
 
     def on_use(self, request: gr.Request, event: gr.EventData) -> tuple[str, str]:
-        """Return the name of a run's model as a writer, or an empty text and why there is none."""
+        """Return the name of a run's model, or of its export, as a writer, or an empty text and why there is none."""
         data = event._data if isinstance(event._data, dict) else {}
+        run_id, kind = str(data.get("id", "")), str(data.get("kind") or "")
         found: list[str] = []
-        said = _guarded(lambda: found.append(writer_of(runs.find(str(data.get("id", ""))))), language_of(request))
+        said = _guarded(lambda: found.append(writer_of(runs.find(run_id), kind)), language_of(request))
         return "".join(found), said
 
     def look(self, call: list[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from trainer.data import Example, read_examples
 from trainer.preflight import Estimate, check
 from trainer.runs import command_of
 from ui.strings import say
-from ui.train_settings import FOLDS, Draft, default_value, settings_of
+from ui.train_settings import FILES, FOLDS, PATHS, Draft, default_value, settings_of
 from ui.train_words import amount
 
 LARGEST_DATA = 100_000_000
@@ -39,7 +39,7 @@ def checked(draft: Draft, language: str) -> dict[str, Any]:
     """
     settings, problems = settings_of(draft, language)
     slots = {f"field-{name}": _problem(text) for name, text in problems.items()}
-    for name in settings.keys() - {"model", "dataset", "validation", "hypotheses", "trunk_cache"}:
+    for name in settings.keys() - {*PATHS, *FILES, "trunk_cache"}:
         slots[f"field-{name}"] = _quiet(say(language, "train.default", value=_default(draft, name)))
     for name in _DATA:
         if text := str(settings.get(name, "")):

@@ -8,12 +8,14 @@ from typing import Any
 from mediator.schema import Scores
 from trainer.config import CONFIGS
 from trainer.data import Example
+from trainer.export_jobs import ExportJob
 from trainer.runs import Run
 from ui.components import attributes, balance, describe_scores, folded, names_of, shortened
 from ui.strings import say
+from ui.train_export import export_choice, exports_part
 from ui.train_metrics import Metrics, curves, latest
 from ui.train_settings import choice_words, default_value, fields_of, label_of
-from ui.train_state import far_words, progress_words, state_tag, title_of
+from ui.train_state import far_words, progress_bar, progress_words, state_tag, title_of
 from ui.train_words import amount, figure, moment
 
 MOST_SAMPLES = 30
@@ -37,6 +39,10 @@ class Shown:
         log: its end.
         command: what would launch it from the command line.
         writer: the name of its model for the Mediate tab; empty where it has none yet, or the page has no such tab.
+        exports: of its model, the newest first; None where it has none that could be exported.
+        export_logs: the ends of the logs of those that failed, by their kinds.
+        weights: how many its model has; 0 for unknown.
+        with_writer: whether the page has a place where a trained model can write.
     """
 
     run: Run
@@ -46,6 +52,10 @@ class Shown:
     log: str = ""
     command: str = ""
     writer: str = ""
+    exports: Sequence[ExportJob] | None = None
+    export_logs: Mapping[str, str] = field(default_factory=dict)
+    weights: int = 0
+    with_writer: bool = True
 
 
 def run_detail(shown: Shown, language: str) -> str:
@@ -63,6 +73,7 @@ def run_detail(shown: Shown, language: str) -> str:
         f'{state_tag(run, language)}</header><p class="eh-out-of-sight" role="status">{escape(aloud)}</p>'
         f"{_facts(run, language)}{_said(run)}{_progress(run, language)}"
         f'<div class="eh-row-actions">{_actions(shown, language)}</div>'
+        f"{exports_part(run, shown.exports or (), shown.export_logs, language, with_writer=shown.with_writer)}"
         f"{_figures(shown, language)}{charts}{_samples(shown, language)}"
         f'<div class="eh-folds">{_settings(shown, language)}{_command(shown, language)}{_log(shown, language)}</div>'
         "</article>"
@@ -99,22 +110,11 @@ def _progress(run: Run, language: str) -> str:
     share = min(1.0, done / total) if total else None
     words = progress_words(run, language) if run.active else far_words(run, language)
     words = words or say(language, f"train.state_{run.state}")
-    shown = attributes(
-        role="progressbar",
-        aria_label=say(language, "train.progress"),
-        aria_valuemin="0",
-        aria_valuemax="100",
-        aria_valuenow=f"{100 * (share or 0.0):.0f}",
-        aria_valuetext=words,
-    )
-    bar = (
-        "" if share is None else f'<div class="eh-progress"{shown}><span style="width:{100 * share:.1f}%"></span></div>'
-    )
-    return f'{bar}<p class="eh-train-words">{escape(words)}</p>'
+    return progress_bar(share, words, say(language, "train.progress"))
 
 
 def _actions(shown: Shown, language: str) -> str:
-    """What can be done with the run now. Room is left for the export of its result."""
+    """What can be done with the run now."""
     run, buttons = shown.run, []
     if run.active:
         stopping = run.state == "stopping"
@@ -123,6 +123,9 @@ def _actions(shown: Shown, language: str) -> str:
         buttons.append(_button("use", run, language, strong=True, value=shown.writer))
     if run.resumable:
         buttons.append(_button("resume", run, language, strong=True))
+    if shown.exports is not None:
+        busy = any(job.active for job in shown.exports)
+        buttons.append(export_choice(run, shown.weights, language, busy=busy))
     if not run.active:
         yes = attributes(data_act="delete", data_id=run.id)
         buttons.append(

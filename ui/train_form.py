@@ -8,6 +8,7 @@ from trainer.config import CONFIGS
 from ui.components import attributes, data_words
 from ui.strings import say
 from ui.train_settings import (
+    FILES,
     FOLDS,
     LONGEST_VALUE,
     NEEDS,
@@ -114,7 +115,7 @@ def _group(draft: Draft, group: str, known: Mapping[str, Sequence[tuple[str, str
 
 def _field(draft: Draft, name: str, known: Mapping[str, Sequence[tuple[str, str]]], language: str) -> str:
     """One setting: its name, a control of its kind, its explanation, and a place for what is wrong with it."""
-    if name == "hypotheses":
+    if name in FILES:
         return _path(draft, name, known.get(name, ()), language)
     about = CONFIGS[draft.recipe].model_fields[name]
     value = draft.values.get(name, default_value(about.default))

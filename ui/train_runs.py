@@ -9,12 +9,14 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from mediator.errors import EvenhandError, InputError
-from trainer import runs
+from trainer import export_jobs, runs
+from trainer.model_shape import read_shape
 from trainer.run_folder import RunFolder, read_lines
 from trainer.runs import Run
 from ui.train_checks import views_of
 from ui.train_detail import MOST_SAMPLES, Shown
 from ui.train_metrics import Metrics
+from ui.train_settings import FILES, PATHS
 from ui.train_state import model_name, title_of
 from ui.train_view import MOST_COMPARED, runs_page
 from ui.train_words import moment
@@ -43,7 +45,8 @@ def drawn(here: str, language: str, *, with_writer: bool = True) -> tuple[str, b
         [(run, metrics_of(run)) for run in side_by_side],
         language,
     )
-    return page, any(run.active for run in found)
+    exporting = chosen is not None and any(job.active for job in export_jobs.list_jobs(chosen))
+    return page, exporting or any(run.active for run in found)
 
 
 def shown(run: Run, *, with_writer: bool = True) -> Shown:
@@ -56,12 +59,41 @@ def shown(run: Run, *, with_writer: bool = True) -> Shown:
         command = runs.command_of(run.recipe, run.settings)
     except EvenhandError:  # of a recipe that only the command line has
         command = ""
-    writer = writer_of(run) if with_writer else ""
-    return Shown(run, metrics_of(run), samples, views, runs.log_tail(run, _LOG_LINES), command, writer)
+    exports = export_jobs.list_jobs(run) if export_jobs.exportable(run) else None
+    return Shown(
+        run,
+        metrics_of(run),
+        samples,
+        views,
+        runs.log_tail(run, _LOG_LINES),
+        command,
+        writer=writer_of(run) if with_writer else "",
+        exports=exports,
+        export_logs={
+            job.kind: export_jobs.log_tail(job, _LOG_LINES) for job in exports or () if job.run.state == "failed"
+        },
+        weights=_weights(str(run.folder / "model")) if exports is not None else 0,
+        with_writer=with_writer,
+    )
 
 
-def writer_of(run: Run) -> str:
-    """Return the name of a run's model as a writer (``hf:FOLDER``); empty where it has none yet."""
+@lru_cache(maxsize=64)
+def _weights(folder: str) -> int:
+    """How many weights a finished model has; 0 where that cannot be told. They do not change any more."""
+    try:
+        found = read_shape(folder)
+    except (EvenhandError, OSError):
+        return 0
+    return found.parameters if found is not None else 0
+
+
+def writer_of(run: Run, kind: str = "") -> str:
+    """Return the name of a run's model as a writer: ``hf:FOLDER``, or ``gguf:FILE`` of its export to a kind.
+
+    Empty where it has none yet. Raises `export_jobs.ExportNotFound`.
+    """
+    if kind:
+        return export_jobs.find(run, kind).writer
     folder = run.model
     if folder is None or not folder.is_dir():
         return ""
@@ -88,7 +120,7 @@ def _metrics(folder: Path, changed: int, size: int) -> Metrics:
 
 def known_files(language: str) -> Mapping[str, Sequence[tuple[str, str]]]:
     """Return what the fields that name files can offer: results and data of earlier runs, each with a remark."""
-    offers: dict[str, dict[str, str]] = {"model": {}, "dataset": {}, "validation": {}, "hypotheses": {}}
+    offers: dict[str, dict[str, str]] = {name: {} for name in (*PATHS, *FILES)}
     for run in runs.list_runs():
         if run.model is not None and (run.model / "config.json").is_file():
             offers["model"].setdefault(str(run.model), f"{title_of(run, language)}, {moment(run.created, language)}")
@@ -98,12 +130,17 @@ def known_files(language: str) -> Mapping[str, Sequence[tuple[str, str]]]:
     return {name: tuple(values.items()) for name, values in offers.items()}
 
 
-def act(what: str, run_id: str) -> None:
+def act(what: str, run_id: str, kind: str = "") -> None:
     """Do what a button says. Raises `EvenhandError`.
 
-    A run is asked to stop at once; that it does, by force if need be, is seen to in the background.
+    A run or an export is asked to stop at once; that it does, by force if need be, is seen to in the background.
+
+    Args:
+        what: ``stop``, ``resume``, ``delete``; ``export``, or ``cancel`` for an export.
+        run_id: the whole id.
+        kind: of an export.
     """
-    if what not in ("stop", "resume", "delete"):
+    if what not in ("stop", "resume", "delete", "export", "cancel"):
         raise InputError("This page is of an older version.", "Reload the page.")
     run = runs.find(run_id)
     if run.id != run_id:  # a button names the whole id
@@ -113,7 +150,15 @@ def act(what: str, run_id: str) -> None:
         threading.Thread(target=_stop, args=[run], name=f"stop {run.id}", daemon=True).start()
     elif what == "resume":
         runs.resume(run)
+    elif what == "export":
+        export_jobs.launch(run, next((known for known in export_jobs.KINDS if known == kind), export_jobs.USUAL))
+    elif what == "cancel":
+        job = export_jobs.find(run, kind)
+        export_jobs.ask_to_stop(job)
+        threading.Thread(target=_stop, args=[job.run], name=f"stop {run.id} {kind}", daemon=True).start()
     else:
+        for job in export_jobs.list_jobs(run):
+            export_jobs.stop(job)
         runs.delete(run)
 
 

@@ -16,14 +16,18 @@ LONGEST_VALUE = 4096
 MOST_PROCESSES = 64
 """Processes of one run: one for each graphics card of a large machine, several times over."""
 
-RECIPES: tuple[Recipe, ...] = ("sft", "nce", "task", "dpo", "nca")
+RECIPES: tuple[Recipe, ...] = ("sft", "nce", "task", "calibrate", "dpo", "nca")
 """In the order of the form: first what the others start from, then the paper's losses, then what to compare with."""
 
 PATHS = ("model", "dataset", "validation")
 """The fields that name files, at the top."""
 
+FILES = ("hypotheses", "preference_model")
+"""The other fields that name files, in the fold of texts."""
+
 OPEN = (
-    "epochs", "learning_rate", "batch_size", "trainable", "layers", "score", "margin_weight", "beta", "answers",
+    "epochs", "learning_rate", "batch_size", "trainable", "layers", "score", "margin_weight", "candidates", "ranking",
+    "margin", "beta", "answers",
 )  # fmt: skip
 """The settings that matter most, always in sight; each recipe has some of them."""
 
@@ -32,7 +36,7 @@ FOLDS: Mapping[str, tuple[str, ...]] = {
     "learning": ("gradient_accumulation", "warmup_share", "adam_beta1", "adam_beta2", "weight_decay",
                  "largest_gradient", "seed"),
     "texts": ("longest_text", "packing", "demographics", "rouge", "hypotheses", "hypothesis_batch", "hypothesis_tokens",
-              "hypothesis_temperature", "reward_temperature"),
+              "hypothesis_temperature", "reward_temperature", "diversity", "preference_model", "likelihood_weight"),
     "memory": ("precision", "device", "gradient_checkpointing", "trunk_cache", "cache_memory"),
     "watching": ("log_every", "evaluate_every", "validation_pairs", "sample_disputes", "checkpoint_every",
                  "keep_checkpoints"),
@@ -45,6 +49,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "precision": ("auto", "bf16", "fp32"),
     "device": ("auto", "cpu", "cuda"),
     "rouge": ("rouge1", "rougeL"),
+    "ranking": ("neutrality", "preference"),
 }
 """What can be chosen in the fields with a menu."""
 

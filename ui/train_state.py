@@ -55,6 +55,28 @@ def far_words(run: Run, language: str) -> str:
     return say(language, "train.steps", step=run.step, steps=run.steps) if run.steps else ""
 
 
+def progress_bar(share: float | None, words: str, label: str) -> str:
+    """A bar with words below it as HTML.
+
+    Args:
+        share: 0..1; None for unknown: then there are only the words.
+        words: how far it is. Plain text.
+        label: of what it is the progress. Plain text.
+    """
+    shown = attributes(
+        role="progressbar",
+        aria_label=label,
+        aria_valuemin="0",
+        aria_valuemax="100",
+        aria_valuenow=f"{100 * (share or 0.0):.0f}",
+        aria_valuetext=words,
+    )
+    bar = (
+        "" if share is None else f'<div class="eh-progress"{shown}><span style="width:{100 * share:.1f}%"></span></div>'
+    )
+    return f'{bar}<p class="eh-train-words">{escape(words)}</p>'
+
+
 def state_tag(run: Run, language: str) -> str:
     """The state of a run as HTML."""
     return (

@@ -17,7 +17,7 @@ def figure(value: float, language: str, digits: int = 3) -> str:
         text = f"{value:.0f}"
     elif mark:
         text = f"{mantissa}e{int(exponent)}"
-    return _decimal(text, language)
+    return number_words(text, language)
 
 
 def setting(value: object, language: str) -> str:
@@ -39,12 +39,12 @@ def typed(value: float) -> str:
 
 def share(value: float, language: str) -> str:
     """Write 0..1 as a number with two decimals."""
-    return _decimal(f"{value:.2f}", language)
+    return number_words(f"{value:.2f}", language)
 
 
 def amount(size: float, language: str) -> str:
     """Write bytes."""
-    return _decimal(gigabytes(int(size)), language)
+    return number_words(gigabytes(int(size)), language)
 
 
 def duration(seconds: float, language: str) -> str:
@@ -70,5 +70,6 @@ def moment(seconds: float, language: str) -> str:
     return say(language, "sessions.date", day=time.day, month=month, year=time.year, **clock)
 
 
-def _decimal(text: str, language: str) -> str:
+def number_words(text: str, language: str) -> str:
+    """Write a number that is written already with the sign for decimals of the language."""
     return text.replace(".", ",") if language == "de" else text

@@ -113,7 +113,7 @@ def test_a_process_that_the_system_killed_for_memory_is_named_so(folder, tmp_pat
     assert "without a word" in of_silence(folder, SETTINGS).message
     counter.write_text("oom_kill 4\n")
     found = of_silence(folder, SETTINGS)
-    assert found.message == "The computer ran out of memory, and the system ended the run."
+    assert found.message == "The computer ran out of memory, and the system ended the training."
     assert "batch_size=4" in found.hint
 
 

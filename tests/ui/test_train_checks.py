@@ -19,7 +19,7 @@ from trainer.run_folder import RunFolder, append_line
 from ui import train_checks, train_draft, train_runs
 from ui.train import TrainTab
 from ui.train_checks import checked, config_of, extra_is_missing
-from ui.train_settings import draft_of
+from ui.train_settings import FILES, PATHS, draft_of
 
 # fmt: off
 LLAMA = {
@@ -324,7 +324,7 @@ def test_what_is_typed_is_kept_and_answered(tab, tmp_path):
     answer = tab.look([json.dumps(typed), "de"])
     assert train_draft.load() == draft("nce", dataset=path, epochs=2, beta=9)
     assert "2 Konflikte" in answer["slots"]["field-dataset"]
-    assert set(answer["known"]) == {"model", "dataset", "validation", "hypotheses"}
+    assert set(answer["known"]) == {*PATHS, *FILES}
 
 
 @pytest.mark.parametrize("call", [["", "en"], ["[" * 10_000, "en"], [None, None], ['{"values": 3}', "xx"]])

@@ -108,7 +108,7 @@ def test_the_name_of_a_model_is_short(named, short):
         ("stopping", ["stop"]),
         ("stopped", ["resume", "delete"]),
         ("failed", ["resume", "delete"]),
-        ("done", ["use", "delete"]),
+        ("done", ["use", "export", "delete"]),
     ],
 )
 def test_what_can_be_done_depends_on_the_state(state, expected):
@@ -121,7 +121,7 @@ def test_what_can_be_done_depends_on_the_state(state, expected):
 
 def test_without_a_place_to_write_a_model_is_not_offered():
     run = stored_run("sft-1", result=True)
-    assert actions(runs_page([run], train_runs.shown(run, with_writer=False), [], "en")) == ["delete"]
+    assert actions(runs_page([run], train_runs.shown(run, with_writer=False), [], "en")) == ["export", "delete"]
 
 
 def test_deleting_asks_first():
@@ -328,4 +328,4 @@ def test_german_has_no_english_left():
         "train.aloud",
     }
     assert same - names == set()
-    assert len(RECIPES) == 5
+    assert len(RECIPES) == 6

@@ -126,7 +126,7 @@ def _add_empathy(recipes: Any) -> None:
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="settings, as YAML or JSON; without it, those of the paper")
+    parser.add_argument("--config", metavar="FILE", help="settings, as YAML or JSON; without it, the defaults below")
     parser.add_argument(
         "--set",
         action="append",

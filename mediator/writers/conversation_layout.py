@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from unicodedata import normalize
 
 from mediator.writers.base import Message, Prompt
 
@@ -51,6 +52,12 @@ def as_data(prompt: Prompt, markers: Iterable[str]) -> Prompt:
 
     messages = tuple(Message(message.role, broken(message.content)) for message in prompt.messages)
     return replace(prompt, system=broken(prompt.system), messages=messages)
+
+
+def composed(prompt: Prompt) -> Prompt:
+    """Compose decomposed letters (Unicode's NFC), as the tokenizers of Qwen do and llama.cpp does not."""
+    messages = tuple(Message(each.role, normalize("NFC", each.content)) for each in prompt.messages)
+    return replace(prompt, system=normalize("NFC", prompt.system), messages=messages)
 
 
 def until_stop(pieces: Iterable[str], stops: tuple[str, ...]) -> Iterator[str]:

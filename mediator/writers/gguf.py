@@ -16,7 +16,7 @@ from mediator.memory import LARGEST_DEFAULT_CONTEXT, check, context_by_default, 
 from mediator.settings import user_path
 from mediator.writers.aligned import alignment_of_metadata
 from mediator.writers.base import Prompt, PromptTooLong, Sampling
-from mediator.writers.conversation_layout import ALPACA_STOPS, alpaca_like, as_data, until_stop, with_template
+from mediator.writers.conversation_layout import ALPACA_STOPS, alpaca_like, as_data, composed, until_stop, with_template
 from mediator.writers.gguf_file import GGUFHeader, check_gguf_file
 from mediator.writers.llama_library import AbortFlag, first_complaint, llama_library, quiet
 
@@ -200,6 +200,8 @@ class GGUFModel:
     # -- text and tokens --------------------------------------------------------------------------------------------
 
     def _tokens(self, prompt: Prompt) -> list[int]:
+        if self._header.metadata.get("evenhand.normalizer") == "NFC":  # before the markers: it may make a letter of one
+            prompt = composed(prompt)
         prompt = as_data(prompt, self._markers)
         if prompt.plain:
             return self._plain_tokens(prompt.messages[0].content)

@@ -71,11 +71,14 @@ def check(
     if text is not None:
         read_prose(text)  # refuses what cannot be read, here and not in the other process
     try:
-        check_gguf_file(file)
+        header = check_gguf_file(file)
     except ModelFileError as error:
         return unable(kind, str(error))
     precision, left_out = affordable_precision(count_weights(checkpoint), checkpoint.number("vocab_size"))
     request = request_of(file, checkpoint, kind, precision, exact=exact, adapter=adapter, text=text, windows=windows)
+    # A file says less than config.json where a sliding window ends what llama.cpp computes alike.
+    stated = header.metadata.get(f"{header.architecture}.context_length")
+    request["context"] = min(request["context"], int(stated or request["context"]))
     both = _Halves(advance)
     with _work_folder(folder) as place:
         request["folder"] = str(place)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,14 @@ def test_a_view_cannot_end_its_own_turn(random_gguf: Path) -> None:
         number = next(index for index in range(260) if model._token_text(index) == marker)
         assert attack.count(number) == honest.count(number) == token.count(number), marker
     model.close()
+
+
+def test_letters_are_composed_where_the_file_asks_for_it(tmp_path: Path) -> None:
+    apart, together = (conversation(text) for text in ("Cafe\u0301", "Caf\u00e9"))
+    for story, equal in (({"normalizer": "NFC"}, True), (None, False)):
+        path = tiny_llama_gguf(tmp_path / f"{equal}.gguf", story=story)
+        with closing(GGUFModel(path, threads=THREADS)) as model:
+            assert (model.tokenize(apart) == model.tokenize(together)) is equal
 
 
 def test_a_shared_prefix_is_evaluated_once(random_gguf: Path) -> None:

@@ -24,7 +24,7 @@ ABOUT_EQUAL = 0.1
 
 GAP_STEP = 0.05
 """Gap, 0..1, within which two candidates count as equally neutral. No scorer can tell 0.01 from 0.03 (the bundled
-one ranks a one-sided text above a balanced one in 95 cases of a hundred), so within a step the warmer one comes first."""
+one ranks a one-sided text above a balanced one in 95 cases of a hundred), so within a step the warmer one is first."""
 
 CLEARLY_CLOSER = 0.3
 """Gap, 0..1, from which a candidate is called much closer to one side."""

@@ -11,13 +11,13 @@ from trainer.evaluate_cli import Progress
 
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "+NCE": ("nce", {"score": "log_ratio"}),
-    "+task": ("task", {}),
+    "+task": ("task", {"score": "sum"}),
     "+DPO": ("dpo", {}),
     "+NCE (sum)": ("nce", {"score": "sum"}),
     "+NCE (mean)": ("nce", {"score": "mean"}),
     "+task (mean)": ("task", {"score": "mean"}),
     "+task (log ratio)": ("task", {"score": "log_ratio"}),
-    "+task (a tenth of the rate)": ("task", {"learning_rate": 3e-5}),
+    "+task (a tenth of the rate)": ("task", {"score": "sum", "learning_rate": 3e-5}),
     "+task (log ratio, a tenth of the rate)": ("task", {"score": "log_ratio", "learning_rate": 3e-5}),
     "+DPO (a tenth of the rate)": ("dpo", {"learning_rate": 3e-5}),
     "+NCA": ("nca", {}),

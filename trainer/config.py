@@ -125,7 +125,7 @@ class TaskConfig(AlignConfig):
 
     epochs: Positive = Field(default=12.0, description="How often each pair of views is seen (the paper: 12).")
     score: Literal["sum", "mean", "log_ratio"] = Field(
-        default="sum", description="What stands for a text's score; see the noise-contrastive loss."
+        default="log_ratio", description="What stands for a text's score; see the noise-contrastive loss."
     )
     margin_weight: Positive = Field(
         default=10.0, description="How many units of score one unit of ROUGE is worth (the paper's w: 10)."

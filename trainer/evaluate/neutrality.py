@@ -48,12 +48,9 @@ def leanings(examples: Sequence[Example], answers: Sequence[str], scorer: Scorer
 def gap_of_candidates(example: Example, scorer: Scorer) -> float | None:
     """Return the mean gap of a pair's candidates: what the data set itself reaches. None without candidates.
 
-    The scores that the file has are taken; candidates without are scored.
+    All are scored here: the scores in the file may be another scorer's than that of the answers beside them.
     """
-    gaps = []
-    for candidate in example.candidates:
-        if candidate.score_a is not None and candidate.score_b is not None:
-            gaps.append(abs(candidate.score_a - candidate.score_b))
-        else:
-            gaps.append(scorer.score(example, [candidate.text])[0].gap)
-    return sum(gaps) / len(gaps) if gaps else None
+    if not example.candidates:
+        return None
+    scores = scorer.score(example, [candidate.text for candidate in example.candidates])
+    return sum(one.gap for one in scores) / len(scores)

@@ -10,6 +10,7 @@
 # PYTHON=python3.12 chooses the interpreter (3.11 or later) that .venv is made with.
 # Tests that drive the page need Chromium and are skipped, with a reason, where there is none; to get it:
 #   apt-get install chromium    or    .venv/bin/playwright install --with-deps chromium
+# With Debian's chromium-headless-shell beside it they take half the work.
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -252,7 +252,7 @@ def run(options: argparse.Namespace) -> Path:
     }
     results = {**facts, **{one.subject: one.model_dump() for one in measurements}, "second_term": weights}
     (plan.output / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    curves = {name: plan.folder(name) / "metrics.jsonl" for name in ("SFT", *plan.runs)}
+    curves = {name: plan.folder(name) / "metrics.jsonl" for name in ALWAYS}
     examples = read_examples(options.dataset)
     return write_page(plan.output, facts, examples, measurements, weights, curves, options.seed)
 

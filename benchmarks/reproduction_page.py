@@ -180,7 +180,7 @@ def _curves(curves: Mapping[str, Path], output: Path) -> Path | None:
     drawing, axes = new_axes(7.0, 3.8)
     drawn = 0
     for name, path in curves.items():
-        if name == "SFT" or not path.is_file():
+        if not path.is_file():
             continue
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         colour = COLOURS[drawn % len(COLOURS)]

@@ -70,6 +70,12 @@ def chromium() -> str:
     return found
 
 
+@pytest.fixture(scope="session")
+def headless_chromium(chromium: str) -> str:
+    """The path of the Chromium without windows, where it is installed: half the work. Otherwise of the whole one."""
+    return shutil.which("chromium-headless-shell") or chromium
+
+
 _NO_CHROMIUM = "there is no Chromium: install it, or run `playwright install chromium`"
 
 

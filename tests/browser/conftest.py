@@ -29,7 +29,7 @@ CHROMIUM_FLAGS = [
 
 
 @pytest.fixture(scope="module")
-def browser(chromium):
+def browser(headless_chromium):
     """Chromium, or a skip that says why not.
 
     One for each file, not one for the run: while Playwright is open its event loop counts as running, and the tests of
@@ -37,7 +37,7 @@ def browser(chromium):
     """
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        launched = playwright.chromium.launch(executable_path=headless_chromium, args=CHROMIUM_FLAGS)
         yield launched
         launched.close()
 

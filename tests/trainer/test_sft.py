@@ -117,8 +117,8 @@ def test_it_learns_and_tells(settings: dict[str, Any], data_set: Path, model: Pa
     # `hf:PATH` serves it, and is told how to ask it.
     model_to_serve = HuggingFaceModel(str(result), threads=1)
     assert model_to_serve.alignment == Alignment(starts_with_bos=True, recipe="sft")
-    prompt = Prompt("", (Message("user", "Say something."),), plain=True)
-    assert "".join(model_to_serve.stream(prompt, Sampling(max_tokens=5, temperature=0.0), Cancellation()))
+    prompt = Prompt("", (Message("user", prompt_of(read_examples(data_set)[0])),), plain=True)
+    assert "".join(model_to_serve.stream(prompt, Sampling(max_tokens=20, temperature=0.0), Cancellation()))
 
 
 def test_packing_gives_the_loss_and_the_gradient_of_single_rows(model: Path, data_set: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from mediator.errors import MissingExtraError
@@ -10,6 +11,7 @@ from trainer.evaluate.measure import CANDIDATES, Figure, Measurement
 # Okabe and Ito's palette: told apart with any kind of colour vision.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 INK, QUIET = "#222222", "#777777"
+_LABEL = 14  # characters in a line below a bar
 
 
 def new_axes(width: float, height: float) -> tuple[Any, Any]:
@@ -82,7 +84,7 @@ def bars(
             if value is not None:
                 axes.plot(x, value, "D", color="white", markeredgecolor=INK, label=None if marked else "the paper")
                 marked = True
-    axes.set_xticks(range(len(rows)), rows)
+    axes.set_xticks(range(len(rows)), [fill(row, _LABEL) for row in rows])
     axes.set_title(title, loc="left", color=INK)
     axes.legend(frameon=False)
     return save_drawing(drawing, path)
@@ -123,7 +125,7 @@ def gaps(measurement: Measurement, path: Path, title: str) -> Path:
         axes.axhline(figure.mean, color=QUIET, linestyle="--", label=f"the data set's candidates ({figure.mean:.3f})")
         axes.axhspan(figure.low, figure.high, color=QUIET, alpha=0.15)
         axes.legend(frameon=False)
-    axes.set_xticks(range(len(rows)), rows)
+    axes.set_xticks(range(len(rows)), [fill(row, _LABEL) for row in rows])
     axes.set_xlim(-0.6, len(rows) - 0.4)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("|score A - score B|")

@@ -4,6 +4,7 @@ import argparse
 import shlex
 import sys
 import textwrap
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 # Only light imports here: `evenhand --help` must not wait for what it does not need.
@@ -67,8 +68,20 @@ def add_train(commands: Any) -> None:
     recipes = parser.add_subparsers(title="recipes", metavar="RECIPE", required=True, parser_class=_RecipeParser)
     for recipe, what in _RECIPES.items():
         _add_recipe(recipes, recipe, what)
-    _add_preference(recipes)
-    _add_empathy(recipes)
+    _add_attended(
+        recipes,
+        "preference",
+        "learn from votes how widely acceptable a statement is (d-PM and its baselines)",
+        "It is measured on each conversation, left out, and saved for `train calibrate --set ranking=preference`.",
+        preference_command,
+    )
+    _add_attended(
+        recipes,
+        "empathy",
+        "train, measure and export the encoder that scores (sentence-transformers)",
+        "It is measured on raters and stories that it has not seen, before and after.",
+        empathy_command,
+    )
 
 
 def _add_recipe(recipes: Any, recipe: str, what: str) -> None:
@@ -93,36 +106,21 @@ def _add_recipe(recipes: Any, recipe: str, what: str) -> None:
     parser.set_defaults(handler=train_command, recipe=recipe)
 
 
-def _add_preference(recipes: Any) -> None:
-    what = "learn from votes how widely acceptable a statement is (d-PM and its baselines); works in this process"
+def _add_attended(
+    recipes: Any, recipe: str, what: str, measured: str, handler: Callable[[argparse.Namespace], int]
+) -> None:
+    """Add a recipe that works in this process: it is over before one would look for its run."""
     parser = recipes.add_parser(
-        "preference",
-        help=what,
-        description=f"{what[0].upper()}{what[1:]}. It is measured on each conversation, left out, and saved for "
-        "`evenhand train calibrate --set ranking=preference`.",
+        recipe,
+        help=f"{what}; works in this process",
+        description=f"{what[0].upper()}{what[1:]}. {measured}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.recipe = "preference"
+    parser.recipe = recipe
     _add_settings(parser)
     add_output(parser)
-    parser.set_defaults(handler=preference_command)
-
-
-def _add_empathy(recipes: Any) -> None:
-    what = "train, measure and export the encoder that scores (sentence-transformers); works in this process"
-    parser = recipes.add_parser(
-        "empathy",
-        help=what,
-        description=f"{what[0].upper()}{what[1:]}. It is measured on raters and stories that it has not seen, before "
-        "and after.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.recipe = "empathy"
-    _add_settings(parser)
-    add_output(parser)
-    parser.set_defaults(handler=empathy_command)
+    parser.set_defaults(handler=handler)
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

@@ -180,3 +180,22 @@ class Recorder:
     def values(self, name: str) -> list[float]:
         """Return a metric over the steps at which it was told."""
         return [line[name] for line in self.lines if name in line]
+
+
+def fine_tuned_toy(folder: Path, layers: int, epochs: int) -> Path:
+    """A toy model that has learned to write something like the candidates, from other disputes; returns its folder."""
+    from trainer import sft
+    from trainer.config import SftConfig
+
+    config = SftConfig(
+        model=str(toy_model(folder / "base", layers=layers, width=32)),
+        dataset=str(toy_dataset(folder / "other.jsonl", 4, first=40)),
+        epochs=epochs,
+        learning_rate=1e-2,
+        batch_size=2,
+        gradient_accumulation=1,
+        longest_text=640,
+        sample_disputes=0,
+        device="cpu",
+    )
+    return sft.train(config, folder / "sft", Recorder())

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.toy_training import Recorder, toy_dataset, toy_model
+from support.toy_training import Recorder, fine_tuned_toy, toy_dataset
 
 from mediator.errors import InputError
-from trainer import align, pretrained, sft
-from trainer.config import CONFIGS, AlignConfig, ConfigError, DpoConfig, NceConfig, SftConfig, make_config
+from trainer import align, pretrained
+from trainer.config import CONFIGS, AlignConfig, ConfigError, DpoConfig, NceConfig, make_config
 from trainer.data import DatasetError, Example, read_examples
 from trainer.decoder_parts import TrunkNotFrozen
 from trainer.evaluate.rouge import best_rouge
@@ -32,20 +32,7 @@ def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fine_tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A toy model that has learned to write something like the candidates, from other disputes."""
-    folder = tmp_path_factory.mktemp("models")
-    config = SftConfig(
-        model=str(toy_model(folder / "base", layers=3, width=32)),
-        dataset=str(toy_dataset(folder / "other.jsonl", 4, first=40)),
-        epochs=8,
-        learning_rate=1e-2,
-        batch_size=2,
-        gradient_accumulation=1,
-        longest_text=640,
-        sample_disputes=0,
-        device="cpu",
-    )
-    return sft.train(config, folder / "sft", Recorder())
+    return fine_tuned_toy(tmp_path_factory.mktemp("models"), layers=3, epochs=8)
 
 
 @pytest.fixture

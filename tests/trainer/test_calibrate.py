@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.toy_training import Recorder, toy_dataset, toy_model
+from support.toy_training import Recorder, fine_tuned_toy, toy_dataset
 
 from mediator.acceptance import HEAD_FILE, Acceptance
 from mediator.empathy import EmpathyModel
 from mediator.errors import ModelFileError
 from mediator.neutrality import GAP_STEP, WARMTH_FLOOR
-from trainer import align, pretrained, sft
+from trainer import align, pretrained
 from trainer.calibrate import train
-from trainer.config import CalibrateConfig, SftConfig
+from trainer.config import CalibrateConfig
 from trainer.data import read_examples
 from trainer.diverse_beams import DiverseBeams
 from trainer.hypotheses import generate
@@ -44,19 +44,7 @@ def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fine_tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    config = SftConfig(
-        model=str(toy_model(folder / "base", layers=2, width=32)),
-        dataset=str(toy_dataset(folder / "other.jsonl", 4, first=40)),
-        epochs=6,
-        learning_rate=1e-2,
-        batch_size=2,
-        gradient_accumulation=1,
-        longest_text=640,
-        sample_disputes=0,
-        device="cpu",
-    )
-    return sft.train(config, folder / "sft", Recorder())
+    return fine_tuned_toy(tmp_path_factory.mktemp("models"), layers=2, epochs=6)
 
 
 @pytest.fixture(scope="module")

@@ -28,9 +28,9 @@ class Limits(NamedTuple):
 #
 #           difference: trained, of 64, of 256   top1: the same        ratio: the same          cosine
 #   f32     0.001, 0.002, 0.005                  0.998, 0.999, 0.997   1.0000, 1.0000, 1.0000   0.999998
-#   f16     0.008, 0.006, 0.018                  0.996, 0.999, 0.997   1.0000, 1.0000, 0.9999   0.999997
+#   f16     0.008, 0.006, 0.027                  0.996, 0.999, 0.997   1.0000, 1.0000, 0.9999   0.999997
 #   bf16    0.070                                0.998                 1.0000                   0.99997
-#   q8_0    0.20,  0.12,  0.32                   0.991, 0.970, 0.895   1.0010, 1.0000, 1.0007   0.9991
+#   q8_0    0.20,  0.12,  0.63                   0.991, 0.970, 0.894   1.0010, 1.0000, 1.0007   0.9991
 #   q6_k    0.27,  0.12,  0.95                   0.981, 0.970, 0.787   1.0011, 1.0000, 1.0024   0.998
 #   q5_k_m  0.29,  0.70,  1.99                   0.963, 0.826, 0.607   0.9981, 0.9924, 0.9842   0.985
 #   q4_k_m  0.35,  0.77,  3.12                   0.951, 0.836, 0.336   1.0085, 0.9979, 1.0301   0.964
@@ -42,12 +42,13 @@ class Limits(NamedTuple):
 # own precision, and the quantised one to what it exists for, the perplexity. Its logits are shown without a limit.
 LIMITS: Mapping[Kind, Limits] = {
     "f16": Limits(0.05, 0.97, 1.01, 0.9999),
-    "q8_0": Limits(0.6, 0.85, 1.02, 0.995),
+    "q8_0": Limits(0.8, 0.85, 1.02, 0.995),
     "q6_k": Limits(None, 0.0, 1.03, 0.99),
     "q5_k_m": Limits(None, 0.0, 1.06, 0.95),
     "q4_k_m": Limits(None, 0.0, 1.12, 0.9),
 }
-"""Of a file of each kind: some three times what a sound file was measured to differ by, as far as it has a limit."""
+"""Of a file of each kind: some three times what a sound file of a trained model was measured to differ by, as far as it
+has a limit; of q8_0 more, so that a chaotic one passes, and less than what a mistake makes of it."""
 
 EXACT_LIMITS: Mapping[str, Limits] = {
     "f32": Limits(0.02, 0.97, 1.01, 0.9999),

@@ -5,6 +5,7 @@ import shlex
 import sys
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Only light imports here: `evenhand --help` must not wait for what it does not need.
@@ -234,15 +235,19 @@ def run_as_json(run: "Run") -> dict[str, Any]:
     }
 
 
+def _settings_of(arguments: argparse.Namespace) -> tuple[Path | None, list[str]]:
+    """The file of settings, and the changes to it, that a command line names."""
+    changes = [clean(change) for change in arguments.changes]
+    return user_path(arguments.config) if arguments.config else None, changes
+
+
 def empathy_command(arguments: argparse.Namespace) -> int:
     """Run `evenhand train empathy`: train, tell how it follows human ratings before and after."""
     from trainer.config import load_settings
     from trainer.empathy import run
     from trainer.empathy_config import EmpathyConfig
 
-    changes = [clean(change) for change in arguments.changes]
-    path = user_path(arguments.config) if arguments.config else None
-    facts = run(load_settings(EmpathyConfig, "empathy", path, changes), say)
+    facts = run(load_settings(EmpathyConfig, "empathy", *_settings_of(arguments)), say)
     if arguments.json:
         print_json(facts)
         return DONE
@@ -259,9 +264,7 @@ def preference_command(arguments: argparse.Namespace) -> int:
     from trainer.config import PreferenceConfig, load_settings
     from trainer.preference import train
 
-    changes = [clean(change) for change in arguments.changes]
-    path = user_path(arguments.config) if arguments.config else None
-    facts = train(load_settings(PreferenceConfig, "preference", path, changes), say)
+    facts = train(load_settings(PreferenceConfig, "preference", *_settings_of(arguments)), say)
     if arguments.json:
         print_json(facts)
         return DONE

@@ -16,7 +16,7 @@ from mediator.file_lock import Locked, locked
 from mediator.schema import Record
 from mediator.settings import user_path
 from trainer.evaluate.forgetting import read_prose
-from trainer.export import Checkpoint, Details, export_gguf, family_of, open_checkpoint
+from trainer.export import Checkpoint, Details, family_of, open_checkpoint
 from trainer.export.base import Precision
 from trainer.export.planning import Plan, plan
 from trainer.export.quantise import Kind, Quantised, quantise
@@ -186,11 +186,10 @@ class Export(Record):
         with _timed(seconds, "writing"):
             first = _part(target, planned.intermediate)
             precision: Precision = planned.intermediate or self.quant  # type: ignore[assignment]
-            export_gguf(
-                checkpoint.directory,
+            family_of(checkpoint).export(
+                checkpoint,
                 first,
                 precision,
-                adapter=self._adapter(),
                 details=Details(name=self.name, licence=self.licence),
                 advance=_told(reporter, "writing"),
             )

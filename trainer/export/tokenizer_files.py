@@ -74,6 +74,16 @@ class TokenizerFiles:
             raise self.damaged(f"`{name}` is no object")
         return part
 
+    def pair_of(self, merge: Any) -> tuple[str, str]:
+        """The two tokens of a merge, written as a list or in one text; raises `ModelFileError` if it is none."""
+        parts = merge.split(" ") if isinstance(merge, str) else merge
+        if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) and part for part in parts):
+            raise self.damaged(f"the merge {merge!r} is no pair of tokens")
+        left, right = parts
+        if left not in self.vocabulary or right not in self.vocabulary or left + right not in self.vocabulary:
+            raise self.damaged(f"the merge {merge!r} is of tokens that are not there")
+        return left, right
+
     def damaged(self, why: str) -> ModelFileError:
         """The error for a file that is not what it should be."""
         return ModelFileError(f"{self.where} is damaged: {why}.", _DAMAGED)

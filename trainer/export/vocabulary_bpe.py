@@ -97,12 +97,7 @@ def _merges(files: TokenizerFiles, model: dict[str, Any]) -> list[tuple[str, str
         raise files.damaged("`model.merges` is no list")
     merges: dict[tuple[str, str], None] = {}
     for merge in found:
-        parts = merge.split(" ") if isinstance(merge, str) else merge
-        if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) and part for part in parts):
-            raise files.damaged(f"the merge {merge!r} is no pair of tokens")
-        left, right = parts
-        if left not in files.vocabulary or right not in files.vocabulary or left + right not in files.vocabulary:
-            raise files.damaged(f"the merge {merge!r} is of tokens that are not there")
+        left, right = files.pair_of(merge)
         # A space stands for no byte here, so such a merge never happens; in a file it would be read as another one.
         if " " in left + right:
             continue

@@ -189,7 +189,7 @@ def _scores_of_merges(files: TokenizerFiles) -> dict[int, float]:
     ranks: dict[tuple[str, str], int] = {}
     ends: dict[str, list[int]] = {}  # the first and the last rank at which a token is made
     for rank, merge in enumerate(merges):
-        left, right = _pair(files, merge)
+        left, right = files.pair_of(merge)
         ranks[left, right] = rank
         first, last = ends.setdefault(left + right, [rank, rank])
         ends[left + right] = [min(first, rank), max(last, rank)]
@@ -225,16 +225,6 @@ def _groups(files: TokenizerFiles, ends: dict[str, list[int]]) -> list[list[str]
             raise _strange_merges(files, f"{text!r} is made both before and after {groups[-1][-1]!r}")
         until = max(until, last)
     return groups
-
-
-def _pair(files: TokenizerFiles, merge: Any) -> tuple[str, str]:
-    parts = merge.split(" ") if isinstance(merge, str) else merge
-    if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) and part for part in parts):
-        raise files.damaged(f"the merge {merge!r} is no pair of tokens")
-    left, right = parts
-    if left not in files.vocabulary or right not in files.vocabulary or left + right not in files.vocabulary:
-        raise files.damaged(f"the merge {merge!r} is of tokens that are not there")
-    return left, right
 
 
 def _strange_merges(files: TokenizerFiles, why: str) -> UnsupportedTokenizer:

@@ -43,13 +43,14 @@ def build(workspace: "Workspace | None" = None) -> "gradio.Blocks":
     from ui import models, sessions, train
     from ui.components import masthead
     from ui.engine import Engine
+    from ui.lean_page import LeanPage
     from ui.mediate import MediateTab
     from ui.strings import language_of, translator
     from ui.workspace import Workspace
 
     workspace = workspace or Workspace(Engine())
     t, icon = translator(), asset("icon.svg").read_text(encoding="utf-8")
-    with gr.Blocks(title="Evenhand", analytics_enabled=False, fill_width=False) as page:
+    with LeanPage(title="Evenhand", analytics_enabled=False, fill_width=False) as page:
         head = gr.HTML(masthead(icon), elem_id="eh-masthead", apply_default_css=False, js_on_load=None)
         with gr.Tabs(elem_id="eh-tabs") as tabs:
             with gr.Tab(t("mediate.tab"), id="mediate"):

@@ -1,5 +1,6 @@
 """ui/listening.py: where the app can listen, and what is said when it cannot."""
 
+import asyncio
 import socket
 
 import pytest
@@ -68,6 +69,24 @@ def test_loopback_of_ipv6_is_served():
         pytest.skip("there is no IPv6 here")
     with listen(find_place("::1"), None) as listener:
         assert listener.getsockname()[0] == "::1"
+
+
+def test_small_answers_are_sent_at_once():
+    async def answered() -> int:
+        held: list[int] = []
+
+        async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            held.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with listen(find_place("127.0.0.1"), None) as listener:
+            async with await asyncio.start_server(answer, sock=listener):
+                reader, writer = await asyncio.open_connection(*listener.getsockname())
+                await reader.read()
+                writer.close()
+        return held[0]
+
+    assert asyncio.run(answered()) == 1
 
 
 @pytest.mark.parametrize(

@@ -173,8 +173,8 @@ def measure(variant: str, options: argparse.Namespace) -> dict[str, float]:
     import torch
 
     from trainer.losses import dpo, nce, score, task_margin
-    from trainer.prompting import Encoded
-    from trainer.trunk import TrunkCache, Whole, top
+    from trainer.models.prompting import Encoded
+    from trainer.trunk.cache import TrunkCache, Whole, top
 
     device, count, length = options.device, 2 * options.batch, options.tokens
     loss_name, way = variant.split("-")

@@ -25,9 +25,9 @@ sys.path.insert(0, str(ROOT))
 from mediator.embedding_store import EmbeddingStore  # noqa: E402
 from mediator.empathy import Scale, reference_proposals  # noqa: E402
 from mediator.encoders import Encoder, load_encoder  # noqa: E402
-from trainer.empathy_data import RatedPair, load_ratings, load_stories, split_by_rater  # noqa: E402
-from trainer.empathy_figures import bootstrap, estimates_of, spearman  # noqa: E402
-from trainer.empathy_heads import KernelHead, RidgeHead, StoryHead, folds  # noqa: E402
+from trainer.empathy.data import RatedPair, load_ratings, load_stories, split_by_rater  # noqa: E402
+from trainer.empathy.figures import bootstrap, estimates_of, spearman  # noqa: E402
+from trainer.empathy.heads import KernelHead, RidgeHead, StoryHead, folds  # noqa: E402
 
 Array = NDArray[np.float64]
 Raters = list[list[RatedPair]]

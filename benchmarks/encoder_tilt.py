@@ -29,8 +29,8 @@ sys.path.insert(0, str(ROOT))
 
 from mediator.empathy import EmpathyModel, reference_proposals  # noqa: E402
 from mediator.schema import Dispute, View  # noqa: E402
-from trainer.empathy_data import load_ratings, load_stories, split_by_rater  # noqa: E402
-from trainer.empathy_figures import bootstrap, evaluate_ratings, evaluate_stories  # noqa: E402
+from trainer.empathy.data import load_ratings, load_stories, split_by_rater  # noqa: E402
+from trainer.empathy.figures import bootstrap, evaluate_ratings, evaluate_stories  # noqa: E402
 
 SETS = ROOT / "benchmarks" / "data" / "tilt_development.jsonl"
 

@@ -31,7 +31,7 @@ import json, resource, sys, time
 kind, folder = sys.argv[1], sys.argv[2]
 checkpoint, target, precision, adapter = sys.argv[3:7]
 if kind == "ours":
-    from trainer.export import export_gguf
+    from trainer.export.families import export_gguf
     import gguf
 else:
     sys.path[:0] = [folder + "/gguf-py", folder]

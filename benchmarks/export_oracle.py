@@ -23,7 +23,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).
 import gguf  # noqa: E402 - the folders of the source tree come first
 from support.toy_decoders import toy_decoder  # noqa: E402
 
-from trainer.export import PRECISIONS, export_gguf  # noqa: E402
+from trainer.export.families import PRECISIONS, export_gguf  # noqa: E402
 
 _LLAMA_3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
             "high_freq_factor": 4.0, "original_max_position_embeddings": 64}  # fmt: skip

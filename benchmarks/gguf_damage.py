@@ -28,7 +28,7 @@ def toy_files(folder: Path) -> list[Path]:
     """Export small models of every family, with the mark of a trained model, as they leave the exporter."""
     from support.toy_decoders import toy_decoder
 
-    from trainer.export import export_gguf
+    from trainer.export.families import export_gguf
     from trainer.export.quantise import quantise
 
     story = {"prompt": "alignment", "demographics": True, "starts_with_bos": False, "recipe": "nce"}

@@ -17,11 +17,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from trainer.config import PreferenceConfig  # noqa: E402
 from trainer.evaluate.bootstrap import interval  # noqa: E402
-from trainer.preference import encoded  # noqa: E402
-from trainer.preference_data import Counts, Statement, counts_of, drawn_raters, load_votes  # noqa: E402
-from trainer.preference_figures import (  # noqa: E402
+from trainer.preference.config import PreferenceConfig  # noqa: E402
+from trainer.preference.data import Counts, Statement, counts_of, drawn_raters, load_votes  # noqa: E402
+from trainer.preference.figures import (  # noqa: E402
     Features,
     Figures,
     Shares,
@@ -34,6 +33,7 @@ from trainer.preference_figures import (  # noqa: E402
     names_of,
     word_counts,
 )
+from trainer.preference.recipe import encoded  # noqa: E402
 
 OBJECTIVES = {
     "soft": "soft labels",

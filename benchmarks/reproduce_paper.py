@@ -1,6 +1,6 @@
 """The whole paper end to end, at the size a machine allows: split, SFT, hypotheses, NCE, task, DPO, all measurements.
 
-    python -m trainer.pretrain --text prose.txt.xz --output base --minutes 60
+    python -m trainer.pretraining.pretrain --text prose.txt.xz --output base --minutes 60
     evenhand dataset build pairs.jsonl --output candidates.jsonl
     python benchmarks/reproduce_paper.py --base base --dataset candidates.jsonl --text wikitext2/test.txt --output paper
 
@@ -25,17 +25,17 @@ from reproduction_page import write_page
 from reproduction_plan import ALWAYS, RUNS, Plan, Recorder
 
 from mediator.errors import EvenhandError, InputError
-from trainer.config import make_config
-from trainer.data import Example, read_examples, write_examples
+from trainer.alignment.config import make_config
+from trainer.dataset.data import Example, read_examples, write_examples
+from trainer.evaluate.cli import Progress
 from trainer.evaluate.measure import Measurement
-from trainer.evaluate_cli import Progress
 
 # -- the stages -----------------------------------------------------------------------------------------------------
 
 
 def divide(plan: Plan) -> tuple[list[Example], list[Example]]:
     """Split the data set (75/5/20, no view in two parts); return the pairs to align on and those to measure on."""
-    from trainer.splits import split
+    from trainer.dataset.splits import split
 
     folder = plan.output / "data"
     options = plan.options
@@ -91,8 +91,8 @@ def train(plan: Plan, name: str, threads: int) -> float:
 
 def write_hypotheses(plan: Plan, examples: Sequence[Example]) -> list[str]:
     """Have the fine-tuned model answer every training pair once; all alignments learn from the same answers."""
-    from trainer.align import read_hypotheses
-    from trainer.align import write_hypotheses as write
+    from trainer.alignment.align import read_hypotheses
+    from trainer.alignment.align import write_hypotheses as write
     from trainer.evaluate.answers import MeasuredModel
     from trainer.evaluate.measure import prompts_of
 
@@ -187,11 +187,11 @@ def second_term(plan: Plan, examples: Sequence[Example], answers: Sequence[str])
     """
     import torch
 
-    from trainer.likelihood import response_log_probabilities
+    from trainer.alignment.watching import batch_of, encode_answer
     from trainer.losses import score
-    from trainer.pretrained import load
-    from trainer.prompting import prompt_of
-    from trainer.watching import batch_of, encode_answer
+    from trainer.models.likelihood import response_log_probabilities
+    from trainer.models.pretrained import load
+    from trainer.models.prompting import prompt_of
 
     path = plan.output / "second_term.json"
     if path.is_file():

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from trainer.data import Example
+from trainer.dataset.data import Example
 from trainer.evaluate.figures import COLOURS, INK, QUIET, bars, gaps, likelihoods, new_axes, save_drawing
 from trainer.evaluate.measure import Measurement
 from trainer.evaluate.tables import composition_table, differences_table, figures_table, markdown_table

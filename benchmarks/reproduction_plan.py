@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.evaluate_cli import Progress
+from trainer.evaluate.cli import Progress
 
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "+NCE": ("nce", {"score": "log_ratio"}),

@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from mediator.errors import EvenhandError  # noqa: E402
-from trainer.config import AlignConfig, load_config  # noqa: E402
-from trainer.data import Example, read_examples  # noqa: E402
+from trainer.alignment.config import AlignConfig, load_config  # noqa: E402
+from trainer.dataset.data import Example, read_examples  # noqa: E402
 from trainer.progress import Phase, Silent  # noqa: E402
 
 KINDS = ("sum", "mean", "log_ratio")
@@ -97,8 +97,8 @@ def likelihoods(models: Mapping[str, Path], examples: Sequence[Example], own: Ma
     """For each model: nats for each token of the targets and of the start's own answers, and the lead of a text."""
     import torch
 
-    from trainer import pretrained
-    from trainer.network import Network, batch_of
+    from trainer.models import pretrained
+    from trainer.models.network import Network, batch_of
 
     rows = {}
     for name, path in models.items():
@@ -119,8 +119,8 @@ def likelihoods(models: Mapping[str, Path], examples: Sequence[Example], own: Ma
 
 def encoded(tokenizer: Any, examples: Sequence[Example], own: Mapping[str, str], longest: int) -> tuple[Any, Any]:
     """The first candidate of each pair, and the model's own answer, as tokens."""
-    from trainer.network import encode_answer
-    from trainer.prompting import encode, prompt_of
+    from trainer.models.network import encode_answer
+    from trainer.models.prompting import encode, prompt_of
 
     targets = [encode(tokenizer, prompt_of(one), one.candidates[0].text, longest) for one in examples]
     return targets, [encode_answer(tokenizer, prompt_of(one), own[one.id], longest) for one in examples]
@@ -138,9 +138,9 @@ def gradients(
     import torch
     from torch.nn.functional import logsigmoid
 
-    from trainer import pretrained
     from trainer.losses import score
-    from trainer.network import Network, batch_of
+    from trainer.models import pretrained
+    from trainer.models.network import Network, batch_of
 
     model, tokenizer = pretrained.load(str(model_folder))
     model.requires_grad_(False)

@@ -91,8 +91,8 @@ def mediate(page: Any) -> None:
 def train() -> None:
     """Fine-tune a toy model on invented disputes, for the picture of a finished run."""
     from tests.support.toy_training import toy_dataset, toy_model
-    from trainer import runs
-    from trainer.config import make_config
+    from trainer.alignment.config import make_config
+    from trainer.runs import runs
 
     folder = Path(os.environ["EVENHAND_DATA_FOLDER"]) / "toy"
     settings = {

@@ -3,7 +3,6 @@
 import argparse
 import os
 import queue
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,16 +18,18 @@ from mediator.cli_output import (
     FAILED,
     INTERRUPTED,
     Handler,
+    add_encoder,
     add_output,
     clean,
     picture,
     print_json,
     say,
 )
+from mediator.ctrl_c import ctrl_c_calls
 from mediator.errors import EvenhandError, InputError
 from mediator.models_cli import add_models
 from mediator.sessions_cli import add_sessions
-from mediator.settings import ENCODER_VARIABLE, MODEL_VARIABLE, default_encoder, default_model
+from mediator.settings import MODEL_VARIABLE, default_encoder, default_model
 
 if TYPE_CHECKING:
     from mediator.mediation import Event, MediationDone
@@ -166,12 +167,7 @@ def _add_dispute(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--encoder",
-        metavar="NAME",
-        help="what scores: bundled, a GGUF file, or a sentence-transformers folder or hub name "
-        f"(default: ${ENCODER_VARIABLE} or bundled)",
-    )
+    add_encoder(parser)
     add_output(parser)
 
 
@@ -387,9 +383,6 @@ def _in_background(items: Iterator[Item], cancel: Cancellation) -> Iterator[Item
 @contextmanager
 def cancelled_by_interrupt(cancel: Cancellation) -> Iterator[None]:
     """While the block runs, Ctrl-C cancels; a second one ends the program at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def interrupted(number: int, frame: FrameType | None) -> None:
         if cancel.cancelled:
@@ -400,11 +393,8 @@ def cancelled_by_interrupt(cancel: Cancellation) -> Iterator[None]:
         # In a thread of its own: this handler may have interrupted a function that holds the lock that cancel() takes.
         threading.Thread(target=cancel.cancel, daemon=True).start()
 
-    before = signal.signal(signal.SIGINT, interrupted)
-    try:
+    with ctrl_c_calls(interrupted):
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _redirect_to_nowhere(stream: IO[str]) -> None:

@@ -5,9 +5,9 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
-from mediator.settings import without_keys
+from mediator.settings import ENCODER_VARIABLE, without_keys
 
 if TYPE_CHECKING:
     from mediator.terminal import Picture
@@ -19,6 +19,44 @@ FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 """What a shell calls a program that Ctrl-C ended: 128 + SIGINT."""
+
+EXIT_STATUS = "exit status: 0 done; 1 the work failed; 2 bad usage or bad input"
+"""How most commands end, for the end of their help."""
+
+
+def add_action(
+    actions: Any, name: str, what: str, *, notes: str = "", example: str = "", exit_status: str = EXIT_STATUS
+) -> argparse.ArgumentParser:
+    """Add one action to those of a sub-command and return its parser.
+
+    Args:
+        actions: what ``add_subparsers`` gave.
+        name: of the action.
+        what: it does, without a capital at the beginning and a full stop at the end.
+        notes: paragraphs of the help that follow the options.
+        example: a command line.
+        exit_status: the end of the help.
+    """
+    parts = (notes, f"example:\n  {example}" if example else "", exit_status)
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog="\n\n".join(filter(None, parts)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return parser
+
+
+def add_encoder(parser: argparse.ArgumentParser) -> None:
+    """Add --encoder."""
+    parser.add_argument(
+        "--encoder",
+        metavar="NAME",
+        help="what scores: bundled, a GGUF file, or a sentence-transformers folder or hub name "
+        f"(default: ${ENCODER_VARIABLE} or bundled)",
+    )
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:

@@ -2,8 +2,6 @@
 
 import hashlib
 import logging
-import os
-import tempfile
 import threading
 import zipfile
 import zlib
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mediator.atomic_file import whole_file
 from mediator.encoders import Encoder, Matrix
 from mediator.resources import asset
 from mediator.settings import cache_folder
@@ -91,14 +90,8 @@ def _read_table(path: Path, dimensions: int) -> dict[str, Matrix]:
 def write_table(path: Path, table: dict[str, Matrix]) -> None:
     """Write a table of vectors by way of a temporary file, so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".npz")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, keys=np.array(list(table)), vectors=np.stack(list(table.values())))
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path, synced=False, private=True) as file:
+        np.savez(file, keys=np.array(list(table)), vectors=np.stack(list(table.values())))
 
 
 def ship(path: Path, texts: Sequence[str], encoder: Encoder) -> int:

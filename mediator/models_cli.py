@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mediator.cli_output import add_output, picture, print_json, say
+from mediator.durations import duration
 
 if TYPE_CHECKING:
     from mediator.catalogue import Downloadable
@@ -124,7 +125,7 @@ def _shown(entry: "Downloadable") -> "Callable[[Progress], None]":
             percent = 100 * progress.received // progress.total
             line += f" {percent} % ({gigabytes(progress.received)} of {gigabytes(progress.total)})"
         if progress.speed and progress.seconds_left is not None:
-            line += f", {progress.speed / 1e6:.1f} MB/s, {_duration(progress.seconds_left)} left"
+            line += f", {progress.speed / 1e6:.1f} MB/s, {duration(progress.seconds_left)} left"
         if terminal:
             sys.stderr.write(f"\r\x1b[K{entry.name}: {line}" if progress.stage != "checking" else "\r\x1b[K")
             sys.stderr.flush()
@@ -132,7 +133,3 @@ def _shown(entry: "Downloadable") -> "Callable[[Progress], None]":
             say(f"{entry.name}: {line}")
 
     return show
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

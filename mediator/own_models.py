@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mediator.addresses import origin
+from mediator.atomic_file import write_whole
 from mediator.catalogue import claude_host, downloadables
 from mediator.errors import EvenhandError
 from mediator.file_lock import Locked, locked
@@ -187,14 +187,4 @@ def _change(change: Callable[[OwnModels], OwnModels]) -> None:
 def _write(path: Path, own: OwnModels) -> None:
     """Replace the list at once: a crash leaves the old one or the new one."""
     content = {"version": _VERSION, "files": [str(file) for file in own.files], "servers": list(own.servers)}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{FILE_NAME}-")  # made for its owner only: 0600
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)  # in ASCII: a path may be no valid Unicode
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
+    write_whole(path, json.dumps(content, indent=1), private=True)  # in ASCII: a path may be no valid Unicode

@@ -3,14 +3,14 @@
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Only light imports here: `evenhand --help` must not wait for what it does not need.
-from mediator.cli_output import DONE, add_output, add_verbose, clean, picture, print_json, say
+from mediator.atomic_file import write_whole
+from mediator.cli_output import DONE, add_action, add_output, add_verbose, clean, picture, print_json, say
 from mediator.errors import EvenhandError, InputError
 from mediator.settings import user_path
 
@@ -23,7 +23,6 @@ _SHOWN_ID = 8  # characters; of 2,000 sessions hardly two begin alike
 _FORMATS = ("markdown", "html", "json")
 _ENDINGS = {".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html", ".json": "json"}
 
-_EXIT_STATUS = "exit status: 0 done; 1 the work failed; 2 bad usage or bad input"
 _ID_HELP = "the session's id, or at least four characters of its beginning"
 
 
@@ -47,11 +46,11 @@ def add_sessions(commands: Any) -> None:
 
 
 def _add_list(actions: Any) -> None:
-    parser = _action(
+    parser = add_action(
         actions,
         "list",
         "list the sessions, the one changed last first",
-        'evenhand sessions list --search "quiet library"',
+        example='evenhand sessions list --search "quiet library"',
     )
     parser.add_argument(
         "--search", metavar="WORDS", default="", help="only sessions in which every one of these words occurs"
@@ -61,18 +60,18 @@ def _add_list(actions: Any) -> None:
 
 
 def _add_show(actions: Any) -> None:
-    parser = _action(actions, "show", "show a session: the views, every round, its proposals")
+    parser = add_action(actions, "show", "show a session: the views, every round, its proposals")
     parser.add_argument("id", metavar="ID", help=_ID_HELP)
     add_output(parser)
     parser.set_defaults(handler=show_command)
 
 
 def _add_export(actions: Any) -> None:
-    parser = _action(
+    parser = add_action(
         actions,
         "export",
         "write a session as Markdown, as one HTML page that prints well, or as JSON that imports again",
-        'evenhand sessions export 1f3a --out table.html --redact "Anna Muster=Neighbour A" --redact Bern',
+        example='evenhand sessions export 1f3a --out table.html --redact "Anna Muster=Neighbour A" --redact Bern',
     )
     parser.add_argument("id", metavar="ID", help=_ID_HELP)
     parser.add_argument(
@@ -94,30 +93,18 @@ def _add_export(actions: Any) -> None:
 
 
 def _add_import(actions: Any) -> None:
-    parser = _action(actions, "import", "take in a session that was exported as JSON")
+    parser = add_action(actions, "import", "take in a session that was exported as JSON")
     parser.add_argument("file", metavar="FILE", help="the JSON file, or - for standard input")
     add_output(parser)
     parser.set_defaults(handler=import_command)
 
 
 def _add_delete(actions: Any) -> None:
-    parser = _action(actions, "delete", "delete a session for good")
+    parser = add_action(actions, "delete", "delete a session for good")
     parser.add_argument("id", metavar="ID", help=_ID_HELP)
     parser.add_argument("--yes", action="store_true", help="do not ask")
     add_output(parser)
     parser.set_defaults(handler=delete_command)
-
-
-def _action(actions: Any, name: str, what: str, example: str = "") -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name,
-        help=what,
-        description=f"{what[0].upper()}{what[1:]}.",
-        epilog=f"example:\n  {example}\n\n{_EXIT_STATUS}" if example else _EXIT_STATUS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    return parser
 
 
 def list_command(arguments: argparse.Namespace) -> int:
@@ -220,19 +207,7 @@ def write_file(path: Path, text: str, replace: bool) -> None:
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder.", "Name a file in it.")
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=".evenhand-", delete=False, encoding="utf-8", newline="\n"
-        ) as file:  # made with the rights 0600
-            try:
-                file.write(text)
-                file.close()
-                _put_in_place(file.name, path, replace)
-            except BaseException:
-                file.close()
-                raise
-            finally:
-                with suppress(FileNotFoundError):
-                    os.unlink(file.name)
+        write_whole(path, text, private=True, replace=replace)
     except FileExistsError as error:
         raise _already_there(path) from error
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -246,15 +221,6 @@ def write_file(path: Path, text: str, replace: bool) -> None:
 
 def _already_there(path: Path) -> InputError:
     return InputError(f"There is already a file {path}.", "Give another name, or --force to replace it.")
-
-
-def _put_in_place(finished: str, path: Path, replace: bool) -> None:
-    if replace:
-        os.replace(finished, path)
-        return
-    # Reserves the name in the same moment in which it is found free.
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    os.replace(finished, path)
 
 
 @contextmanager

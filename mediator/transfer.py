@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
+from mediator.atomic_file import sync_file, sync_folder, write_whole
 from mediator.catalogue import Downloadable
 from mediator.errors import ModelFileError
 from mediator.hub import (
@@ -316,15 +317,14 @@ class Transfer:
             self._start_over()
             message = error.message.replace(str(self._part), self._entry.file_name)
             raise ModelFileError(f"What came is of no use: {message}", "Choose another model.") from error
-        with self._part.open("rb") as file:
-            await asyncio.to_thread(os.fsync, file.fileno())
+        await asyncio.to_thread(sync_file, self._part)
         made = datetime.now(UTC).isoformat(timespec="seconds")
         entry = self._entry
         record = Installed(entry.repository, entry.file, offer.commit, offer.sha256, offer.size, entry.licence, made)
         _write_json(record_of(self._target), asdict(record))
         os.replace(self._part, self._target)
         origin_of(self._target).unlink(missing_ok=True)
-        _make_names_last(self._target.parent)
+        sync_folder(self._target.parent)
 
     def _wrong(self, why: str) -> WrongChecksum:
         self._start_over()
@@ -394,22 +394,7 @@ def _write_tag(target: Path, tag: str) -> None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(f"{path.name}.new")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _make_names_last(folder: Path) -> None:
-    """Write the folder itself to the disk, where the system knows how."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    write_whole(path, json.dumps(content, indent=1))
 
 
 def _retry_after(answer: "httpx.Response") -> float | None:

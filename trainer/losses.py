@@ -1,7 +1,7 @@
 """The losses as pure functions on tensors: the paper's two, DPO, noise contrastive alignment, votes, and calibration.
 
 All logarithms are natural: scores, ratios, margins and losses are in nats. Every loss is the mean over its batch, a
-scalar that can be differentiated. What the scores are made of is in `trainer.likelihood`.
+scalar that can be differentiated. What the scores are made of is in `trainer.models.likelihood`.
 
 References:
     Generating Compromises Between Two Points of View ("the paper"): eq. 1 (noise contrast), eq. 2 (task-based).
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid, relu
 
-from trainer.likelihood import response_log_probabilities
+from trainer.models.likelihood import response_log_probabilities
 
 __all__ = [
     "Direction", "ScoreKind", "calibration", "dpm", "dpm_targets", "dpo", "major", "nca", "nca_pair", "nce",

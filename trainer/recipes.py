@@ -5,21 +5,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainer.config import CONFIGS, ConfigError, Recipe, RecipeConfig
+from trainer.alignment.config import CONFIGS, Recipe, RecipeConfig
+from trainer.config import ConfigError
 from trainer.progress import Reporter
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when transformers is imported, which is later
 
 
 def _sft(config: Any, folder: Path, reporter: Reporter, resume: bool) -> Path:
-    from trainer import sft
+    from trainer.alignment import sft
 
     return sft.train(config, folder, reporter, resume)
 
 
 def _aligning(recipe: Recipe) -> Callable[[Any, Path, Reporter, bool], Path]:
     def run(config: Any, folder: Path, reporter: Reporter, resume: bool) -> Path:
-        from trainer import align
+        from trainer.alignment import align
 
         return align.train(recipe, config, folder, reporter, resume)
 
@@ -27,7 +28,7 @@ def _aligning(recipe: Recipe) -> Callable[[Any, Path, Reporter, bool], Path]:
 
 
 def _calibrate(config: Any, folder: Path, reporter: Reporter, resume: bool) -> Path:
-    from trainer import calibrate
+    from trainer.alignment import calibrate
 
     return calibrate.train(config, folder, reporter, resume)
 
@@ -59,7 +60,7 @@ def train(recipe: str, config: RecipeConfig, folder: Path, reporter: Reporter, r
         ConfigError: an unknown recipe, or settings of another.
         MissingExtraError: a package of the train extra is missing.
         Stopped: the reporter said so.
-        EvenhandError: see `trainer.sft.train` and `trainer.align.train`.
+        EvenhandError: see `trainer.alignment.sft.train` and `trainer.alignment.align.train`.
     """
     run = {str(name): work for name, work in RECIPES.items()}.get(recipe)
     if run is None:
@@ -67,7 +68,7 @@ def train(recipe: str, config: RecipeConfig, folder: Path, reporter: Reporter, r
     wanted = {str(name): kind for name, kind in CONFIGS.items()}[recipe]
     if type(config) is not wanted:
         raise ConfigError(f"The settings are those of {type(config).__name__}, and {recipe} takes {wanted.__name__}.")
-    from trainer.pretrained import require
+    from trainer.models.pretrained import require
 
     require("torch", "transformers", "accelerate", "safetensors", "rouge_score")
     return run(config, folder, reporter, resume)

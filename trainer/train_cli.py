@@ -16,7 +16,7 @@ from mediator.settings import user_path
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trainer.runs import Run
+    from trainer.runs.runs import Run
 
 _RECIPES = {
     "sft": "fine-tune a model on the candidates of a data set (template -> candidate)",
@@ -95,16 +95,21 @@ def _add_recipe(recipes: Any, recipe: str, what: str) -> None:
     )
     parser.recipe = recipe
     _add_settings(parser)
-    parser.add_argument(
-        "--detach", action="store_true", help="return at once with the run's id; the run goes on by itself"
-    )
+    add_launching(parser)
     parser.add_argument("--resume", metavar="ID", help="go on with a run that was stopped or failed")
     parser.add_argument(
         "--processes", type=int, metavar="N", help="how many work together, one for each GPU (default: 1)"
     )
-    parser.add_argument("--force", action="store_true", help="start also what the check of memory and disk refuses")
     add_output(parser)
     parser.set_defaults(handler=train_command, recipe=recipe)
+
+
+def add_launching(parser: argparse.ArgumentParser) -> None:
+    """Add what launching and resuming a run share: --detach and --force."""
+    parser.add_argument(
+        "--detach", action="store_true", help="return at once with the run's id; the run goes on by itself"
+    )
+    parser.add_argument("--force", action="store_true", help="start also what the check of memory and disk refuses")
 
 
 def _add_attended(
@@ -138,8 +143,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 def settings_words(recipe: str) -> str:
     """Return a recipe's settings for its help: name, what it takes, default, description."""
-    from trainer.config import CONFIGS, PreferenceConfig
-    from trainer.empathy_config import EmpathyConfig
+    from trainer.alignment.config import CONFIGS
+    from trainer.empathy.config import EmpathyConfig
+    from trainer.preference.config import PreferenceConfig
 
     others = {"preference": PreferenceConfig.model_fields, "empathy": EmpathyConfig.model_fields}
     lines = ["settings (--set NAME=VALUE, or NAME: VALUE in the file):"]
@@ -152,8 +158,8 @@ def settings_words(recipe: str) -> str:
 
 def train_command(arguments: argparse.Namespace) -> int:
     """Run `evenhand train RECIPE`: check, launch, follow, tell the result."""
-    from trainer import runs
-    from trainer.config import load_config
+    from trainer.alignment.config import load_config
+    from trainer.runs import runs
 
     changes = [clean(change) for change in arguments.changes]
     if arguments.resume is not None:
@@ -165,10 +171,10 @@ def train_command(arguments: argparse.Namespace) -> int:
                 f"The run {run.id} is one of {run.recipe}.", f"Resume it with: evenhand runs resume {run.id}"
             )
         return resume_and_follow(run, arguments)
-    config = load_config(arguments.recipe, user_path(arguments.config) if arguments.config else None, changes)
+    config = load_config(arguments.recipe, *_settings_of(arguments))
     processes = 1 if arguments.processes is None else arguments.processes
     if not arguments.force:
-        from trainer.preflight import check
+        from trainer.preflight.check import check
 
         estimate = check(arguments.recipe, config, processes=processes)
         for note in (*estimate.notes, estimate.sentence()):
@@ -181,7 +187,7 @@ def train_command(arguments: argparse.Namespace) -> int:
 
 def resume_and_follow(run: "Run", arguments: argparse.Namespace) -> int:
     """Go on with a run, and follow it unless ``--detach`` says not to."""
-    from trainer import runs
+    from trainer.runs import runs
 
     return follow(lambda: runs.resume(run, force=arguments.force, attached=not arguments.detach), arguments)
 
@@ -196,7 +202,7 @@ def follow(launch: "Callable[[], Run]", arguments: argparse.Namespace) -> int:
             print(run.id, flush=True)
             say(f"The run works by itself. Watch it with: evenhand runs show {run.id}")
         return DONE
-    from trainer.run_watch import interrupts_kept, watch
+    from trainer.runs.watch import interrupts_kept, watch
 
     with interrupts_kept() as early:
         run = launch()
@@ -218,7 +224,7 @@ def follow(launch: "Callable[[], Run]", arguments: argparse.Namespace) -> int:
 
 def run_as_json(run: "Run") -> dict[str, Any]:
     """Return what ``--json`` prints of a run: its state, where it lies, its model, and the last of each metric."""
-    from trainer import runs
+    from trainer.runs import runs
 
     return {
         "run": run.id,
@@ -244,8 +250,8 @@ def _settings_of(arguments: argparse.Namespace) -> tuple[Path | None, list[str]]
 def empathy_command(arguments: argparse.Namespace) -> int:
     """Run `evenhand train empathy`: train, tell how it follows human ratings before and after."""
     from trainer.config import load_settings
-    from trainer.empathy import run
-    from trainer.empathy_config import EmpathyConfig
+    from trainer.empathy.config import EmpathyConfig
+    from trainer.empathy.recipe import run
 
     facts = run(load_settings(EmpathyConfig, "empathy", *_settings_of(arguments)), say)
     if arguments.json:
@@ -261,8 +267,9 @@ def empathy_command(arguments: argparse.Namespace) -> int:
 
 def preference_command(arguments: argparse.Namespace) -> int:
     """Run `evenhand train preference`: train, measure, tell what it is worth."""
-    from trainer.config import PreferenceConfig, load_settings
-    from trainer.preference import train
+    from trainer.config import load_settings
+    from trainer.preference.config import PreferenceConfig
+    from trainer.preference.recipe import train
 
     facts = train(load_settings(PreferenceConfig, "preference", *_settings_of(arguments)), say)
     if arguments.json:
@@ -282,7 +289,7 @@ def preference_command(arguments: argparse.Namespace) -> int:
 
 
 def _print_result(run: "Run") -> None:
-    from trainer import runs
+    from trainer.runs import runs
 
     shown = picture(sys.stdout)
     print(f"The model is trained: {run.model}")

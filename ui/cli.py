@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mediator import cli as mediator_cli
-from trainer.dataset_cli import add_dataset
-from trainer.evaluate_cli import add_evaluate
-from trainer.export_cli import add_export
-from trainer.runs_cli import add_runs
+from trainer.dataset.cli import add_dataset
+from trainer.evaluate.cli import add_evaluate
+from trainer.export.cli import add_export
+from trainer.runs.cli import add_runs
 from trainer.train_cli import add_train
 
 

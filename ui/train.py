@@ -11,7 +11,7 @@ from gradio.context import Context
 from mediator.errors import EvenhandError
 from mediator.resources import asset
 from mediator.settings import without_keys
-from trainer import runs
+from trainer.runs import runs
 from ui import train_draft
 from ui.components import status
 from ui.strings import LANGUAGES, language_of, say, translator

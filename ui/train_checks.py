@@ -10,10 +10,10 @@ from typing import Any
 
 from mediator.errors import EvenhandError
 from mediator.settings import user_path
-from trainer.config import CONFIGS, RecipeConfig, make_config
-from trainer.data import Example, read_examples
-from trainer.preflight import Estimate, check
-from trainer.runs import command_of
+from trainer.alignment.config import CONFIGS, RecipeConfig, make_config
+from trainer.dataset.data import Example, read_examples
+from trainer.preflight.check import Estimate, check
+from trainer.runs.runs import command_of
 from ui.strings import say
 from ui.train_settings import FILES, FOLDS, PATHS, Draft, default_value, settings_of
 from ui.train_words import amount

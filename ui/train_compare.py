@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from trainer.runs import Run
+from trainer.runs.runs import Run
 from ui.components import attributes
 from ui.strings import say
 from ui.train_curves import STYLES

@@ -6,10 +6,10 @@ from html import escape
 from typing import Any
 
 from mediator.schema import Scores
-from trainer.config import CONFIGS
-from trainer.data import Example
-from trainer.export_jobs import ExportJob
-from trainer.runs import Run
+from trainer.alignment.config import CONFIGS
+from trainer.dataset.data import Example
+from trainer.export.jobs import ExportJob
+from trainer.runs.runs import Run
 from ui.components import attributes, balance, describe_scores, folded, names_of, shortened
 from ui.strings import say
 from ui.train_export import export_choice, exports_part

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from trainer.export_jobs import USUAL, ExportJob
-from trainer.runs import Run
+from trainer.export.jobs import USUAL, ExportJob
+from trainer.runs.runs import Run
 from ui.components import attributes, folded
 from ui.strings import say
 from ui.train_state import progress_bar, state_tag

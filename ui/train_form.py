@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Literal, get_args, get_origin
 
-from trainer.config import CONFIGS
+from trainer.alignment.config import CONFIGS
 from ui.components import attributes, data_words
 from ui.strings import say
 from ui.train_settings import (

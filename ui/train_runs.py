@@ -9,10 +9,11 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from mediator.errors import EvenhandError, InputError
-from trainer import export_jobs, runs
-from trainer.model_shape import read_shape
-from trainer.run_folder import RunFolder, read_lines
-from trainer.runs import Run
+from trainer.export import jobs as export_jobs
+from trainer.models.shape import read_shape
+from trainer.runs import runs
+from trainer.runs.folder import RunFolder, read_lines
+from trainer.runs.runs import Run
 from ui.train_checks import views_of
 from ui.train_detail import MOST_SAMPLES, Shown
 from ui.train_metrics import Metrics

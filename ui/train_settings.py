@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
-from trainer.config import CONFIGS, Recipe, RecipeConfig
+from trainer.alignment.config import CONFIGS, Recipe, RecipeConfig
 from ui.strings import catalogue, say
 from ui.train_words import setting, typed
 

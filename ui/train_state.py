@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-from trainer.runs import Run
+from trainer.runs.runs import Run
 from ui.components import attributes
 from ui.strings import say
 from ui.train_settings import RECIPES

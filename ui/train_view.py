@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from trainer.runs import Run
+from trainer.runs.runs import Run
 from ui.components import attributes, data_words, placeholder, shortened
 from ui.strings import say
 from ui.train_compare import comparison

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from mediator.cancellation import Cancellation, Cancelled
+from mediator.durations import duration
 from mediator.writers.base import (
     AuthenticationFailed,
     ModelNotFound,
@@ -203,7 +204,7 @@ async def patiently(
             )
             wait = patience.wait(tried, _retry_after(error))
             if wait > patience.longest_wait:
-                failure.hint = f"{remote.host} asks to wait {_duration(wait)}; try again then."
+                failure.hint = f"{remote.host} asks to wait {duration(wait)}; try again then."
                 worth_it = False
             if begun or not worth_it or tried >= patience.retries:
                 raise failure from error
@@ -337,7 +338,3 @@ def _retry_after(error: Exception) -> float | None:
         if math.isfinite(seconds) and seconds >= 0:
             return seconds
     return None
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"

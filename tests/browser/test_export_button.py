@@ -8,7 +8,8 @@ from support.stored_runs import stored_run
 from tests.browser.conftest import free_port, running_app
 from tests.browser.test_accessibility import violations
 from tests.browser.test_train_tab import SLOW, close, opened
-from trainer import export_jobs, runs
+from trainer.export import jobs as export_jobs
+from trainer.runs import runs
 
 pytestmark = pytest.mark.browser
 

@@ -15,8 +15,8 @@ from support.toy_training import toy_dataset
 from tests.browser.conftest import free_port, running_app
 from tests.browser.driving import open_page
 from tests.browser.test_accessibility import violations
-from trainer import runs
-from trainer.processes import name_of
+from trainer.runs import runs
+from trainer.runs.processes import name_of
 
 pytestmark = pytest.mark.browser
 

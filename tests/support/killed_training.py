@@ -40,7 +40,7 @@ def work(
     """Train, with ``cache`` as the cache folder, until ``done`` of a phase."""
     if cache:
         os.environ["EVENHAND_CACHE_FOLDER"] = cache
-    from trainer.config import make_config
+    from trainer.alignment.config import make_config
     from trainer.recipes import train
 
     train(recipe, make_config(recipe, settings), Path(folder), Deadly(phase, done), resume)
@@ -49,8 +49,8 @@ def work(
 def serve() -> None:
     import torch
 
-    import trainer.align
-    import trainer.sft  # noqa: F401 - imported once, for all forks
+    import trainer.alignment.align
+    import trainer.alignment.sft  # noqa: F401 - imported once, for all forks
 
     torch.set_num_threads(1)
     for line in sys.stdin:

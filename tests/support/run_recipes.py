@@ -69,7 +69,7 @@ def crash(config: Any, folder: Path, reporter: Any, resume: bool) -> None:
 
 def bad_row(config: Any, folder: Path, reporter: Any, resume: bool) -> None:
     """Meet a bad line."""
-    from trainer.data import read_examples
+    from trainer.dataset.data import read_examples
 
     read_examples(config.dataset)
 
@@ -133,7 +133,7 @@ def recipe_folder(parent: Path) -> Path:
     # Only where the training is to run: importing it in every Python process would make each of them wait.
     (folder / "sitecustomize.py").write_text(
         "import sys\n"
-        "if 'trainer.run_process' in sys.orig_argv:\n"
+        "if 'trainer.runs.process' in sys.orig_argv:\n"
         f"    sys.path += [{str(source)!r}, {str(tests)!r}]\n"
         "    from support.run_recipes import install\n"
         "    install()\n"

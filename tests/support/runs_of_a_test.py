@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer import runs
+from trainer.runs import runs
 
 
 @contextmanager

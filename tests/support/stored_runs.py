@@ -3,14 +3,14 @@
 import json
 import time
 
-from trainer import runs
-from trainer.config import make_config
-from trainer.processes import name_of
-from trainer.run_folder import RunFolder, Status, append_line, write_json
+from trainer.alignment.config import make_config
+from trainer.runs import runs
+from trainer.runs.folder import RunFolder, Status, append_line, write_json
+from trainer.runs.processes import name_of
 
 
 def stored_run(name, recipe="sft", state="done", metrics=(), samples=(), log="", result=False, settings=None, **status):
-    """Write the folder of a run as a run writes it, and return it as `trainer.runs` reads it.
+    """Write the folder of a run as a run writes it, and return it as `trainer.runs.runs` reads it.
 
     Args:
         name: of the folder, the run's id.

@@ -184,8 +184,8 @@ class Recorder:
 
 def fine_tuned_toy(folder: Path, layers: int, epochs: int) -> Path:
     """A toy model that has learned to write something like the candidates, from other disputes; returns its folder."""
-    from trainer import sft
-    from trainer.config import SftConfig
+    from trainer.alignment import sft
+    from trainer.alignment.config import SftConfig
 
     config = SftConfig(
         model=str(toy_model(folder / "base", layers=layers, width=32)),

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.likelihood import head_log_probabilities
 from trainer.losses import dpo, nca, nca_pair, nce, response_log_probabilities, score, task_margin
+from trainer.models.likelihood import head_log_probabilities
 
 torch.set_num_threads(1)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from mediator.resources import asset
-from trainer.config import CONFIGS, AlignConfig, ConfigError, SftConfig, load_config
+from trainer.alignment.config import CONFIGS, AlignConfig, SftConfig, load_config
+from trainer.config import ConfigError
 from trainer.recipes import RECIPES
 
 

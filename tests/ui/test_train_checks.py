@@ -13,9 +13,9 @@ from support.stored_runs import stored_run
 from support.toy_training import toy_dataset, toy_disputes
 
 from mediator.errors import EvenhandError
-from trainer import runs
-from trainer.config import load_config
-from trainer.run_folder import RunFolder, append_line
+from trainer.alignment.config import load_config
+from trainer.runs import runs
+from trainer.runs.folder import RunFolder, append_line
 from ui import train_checks, train_draft, train_runs
 from ui.train import TrainTab
 from ui.train_checks import checked, config_of, extra_is_missing

@@ -6,12 +6,12 @@ import pytest
 from support.html import Reader
 from support.stored_runs import stored_run
 
-from trainer import export_jobs
+from trainer.export import jobs as export_jobs
 from trainer.export.exporting import Export, Result
 from trainer.export.self_check_result import Finding, SelfCheck
-from trainer.processes import name_of
-from trainer.run_folder import RunFolder, Status, write_json
-from trainer.run_reading import EXPORT_RECIPE
+from trainer.runs.folder import RunFolder, Status, write_json
+from trainer.runs.processes import name_of
+from trainer.runs.reading import EXPORT_RECIPE
 from ui import train_runs
 from ui.strings import LANGUAGES
 from ui.train_view import runs_page

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.html import Reader, anything, stays_text
 
-from trainer.config import CONFIGS, ConfigError, make_config
+from trainer.alignment.config import CONFIGS, make_config
+from trainer.config import ConfigError
 from ui import train_draft, train_form
 from ui.strings import LANGUAGES, catalogue
 from ui.train_form import missing_extra, run_form

@@ -9,8 +9,8 @@ from support.html import Reader, anything, stays_text
 from support.stored_runs import dead_process, stored_run
 from support.toy_training import toy_disputes
 
-from trainer import runs
-from trainer.data import Example
+from trainer.dataset.data import Example
+from trainer.runs import runs
 from ui import train_runs
 from ui.strings import LANGUAGES, catalogue, say
 from ui.train_compare import comparison, differing
@@ -142,6 +142,14 @@ def test_a_dead_process_is_shown_as_failed_with_the_reason():
     assert alert["class"] == "eh-problem"
     assert run.message in html.text
     assert run.hint in html.text
+
+
+def test_the_reason_of_a_failure_is_said_in_the_language_of_the_page():
+    said = {"message": "The GPU ran out of memory.", "hint": "To need less, lower longest_text."}
+    run = stored_run("sft-1", state="failed", **said)
+    shown = Reader(page(run, language="de")).texts
+    assert "Der Grafikspeicher ist ausgegangen. Weniger braucht er so: longest_text senken." in shown
+    assert "Der Grafikspeicher ist ausgegangen." in shown  # in the list
 
 
 def test_a_warning_while_it_runs_is_no_failure():

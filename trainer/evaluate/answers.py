@@ -10,7 +10,7 @@ from mediator.settings import cache_folder, user_path
 from trainer.progress import Reporter, Silent
 
 if TYPE_CHECKING:
-    from trainer.pretrained import Device, Precision
+    from trainer.models.pretrained import Device, Precision
 
 
 class ModelNameError(InputError):
@@ -67,8 +67,8 @@ class MeasuredModel:
     def key(self) -> str:
         """A name for its weights: the same weights in two folders share their answers. Raises `ModelFileError`."""
         if not self._key:
-            from trainer.pretrained import check_folder
-            from trainer.trunk import model_key
+            from trainer.models.pretrained import check_folder
+            from trainer.trunk.cache import model_key
 
             check_folder(self.source)
             folder = user_path(self.source)
@@ -78,7 +78,7 @@ class MeasuredModel:
     def loaded(self) -> tuple[Any, Any]:
         """The model and its tokenizer. Raises `ModelFileError`, `MissingExtraError`."""
         if self._loaded is None:
-            from trainer.pretrained import load
+            from trainer.models.pretrained import load
 
             self._loaded = load(self.source, self.precision, self.device)
         return self._loaded
@@ -96,8 +96,8 @@ class MeasuredModel:
             ModelFileError: the model cannot be loaded.
             Stopped: the reporter was asked to stop; what is written is kept.
         """
-        from trainer.hypotheses import AnswerCache, answer_key, generate
-        from trainer.watching import prompt_room
+        from trainer.alignment.watching import prompt_room
+        from trainer.models.hypotheses import AnswerCache, answer_key, generate
 
         room = prompt_room(settings.longest_text, settings.tokens)
         key = answer_key(self.key, settings.tokens, settings.temperature, settings.seed, settings.answers, room)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from trainer.data import Example
+from trainer.dataset.data import Example
 
 NONE_THERE = "No view of this data set says who holds it, so there is nothing to leave out of the prompt."
 

@@ -106,7 +106,7 @@ def likelihood_of(model: Any, rows: Sequence[Row], reporter: Reporter | None = N
     """Return how likely a model finds the tokens of windows; see `likelihood`. Raises `TooShortError`, `Stopped`."""
     import torch
 
-    from trainer.likelihood import response_log_probabilities
+    from trainer.models.likelihood import response_log_probabilities
 
     reporter = reporter or Silent()
     window = max((len(row.tokens) for row in rows), default=1)

@@ -10,9 +10,10 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 
+from mediator.atomic_file import write_whole
 from mediator.errors import InputError
 from mediator.schema import Record
-from trainer.data import Example
+from trainer.dataset.data import Example
 from trainer.evaluate.answers import AnswerSettings, MeasuredModel
 from trainer.evaluate.bootstrap import interval
 from trainer.evaluate.demographics import NONE_THERE, with_demographics
@@ -130,7 +131,7 @@ def _require(models: Sequence[MeasuredModel], examples: Sequence[Example] | None
 
 def prompts_of(examples: Sequence[Example], demographics: bool = True) -> list[str]:
     """The prompts of pairs, the same at training and here."""
-    from trainer.prompting import prompt_of
+    from trainer.models.prompting import prompt_of
 
     return [prompt_of(example, demographics) for example in examples]
 
@@ -302,9 +303,7 @@ def _kept_likelihood(model: MeasuredModel, text: str, settings: MeasureSettings,
             path.unlink()
     found = likelihood(*model.loaded(), text, settings.window, settings.windows, reporter)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"sums": found.sums, "counts": found.counts}), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps({"sums": found.sums, "counts": found.counts}))
     return found
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mediator.schema import Dispute, Scores
-from trainer.data import Example
+from trainer.dataset.data import Example
 
 
 class Scorer(Protocol):

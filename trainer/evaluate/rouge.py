@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from mediator.errors import InputError, MissingExtraError
-from trainer.data import Example
+from trainer.dataset.data import Example
 
 
 class Rouge(NamedTuple):

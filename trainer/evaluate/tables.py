@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from trainer.data import Example
-from trainer.dataset_stats import stats_of
+from trainer.dataset.data import Example
+from trainer.dataset.stats import stats_of
 from trainer.evaluate.bootstrap import paired_difference
 from trainer.evaluate.measure import CANDIDATES, Figure, Measurement
 

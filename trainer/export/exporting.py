@@ -16,13 +16,13 @@ from mediator.file_lock import Locked, locked
 from mediator.schema import Record
 from mediator.settings import user_path
 from trainer.evaluate.forgetting import read_prose
-from trainer.export import Checkpoint, Details, family_of, open_checkpoint
 from trainer.export.base import Precision
+from trainer.export.families import Checkpoint, Details, family_of, open_checkpoint
 from trainer.export.planning import Plan, plan
 from trainer.export.quantise import Kind, Quantised, quantise
 from trainer.export.self_check import check, require_packages
 from trainer.export.self_check_result import SelfCheck
-from trainer.preflight import NotEnoughDisk
+from trainer.preflight.check import NotEnoughDisk
 from trainer.progress import Stopped
 
 __all__ = [

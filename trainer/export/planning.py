@@ -10,7 +10,7 @@ from trainer.export.base import Checkpoint, Output, Precision, written_bytes
 from trainer.export.quantise import Kind
 from trainer.export.self_check import count_weights
 from trainer.export.self_check_texts import longest_prompt, shipped_prompts
-from trainer.preflight import NotEnoughDisk
+from trainer.preflight.check import NotEnoughDisk
 
 _DIRECT: tuple[Kind, ...] = ("f16", "q8_0")
 """Kinds that are written at once: bit for bit what llama.cpp's quantiser would make of them."""

@@ -143,7 +143,7 @@ def unlike(checkpoint: "Checkpoint", folder: Path) -> dict[str, str]:
 
 def require_packages() -> None:
     """Raise `MissingExtraError` where a check cannot be made: better before the file is written than after."""
-    from trainer.pretrained import require
+    from trainer.models.pretrained import require
 
     require("torch", "transformers", "safetensors")
 

@@ -18,7 +18,7 @@ from trainer.export.self_check_texts import (
     string_with,
 )
 from trainer.export.worker import Message, serve
-from trainer.pretrained import explained, load, quiet
+from trainer.models.pretrained import explained, load, quiet
 from trainer.progress import Phase, Silent
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from mediator.errors import EvenhandError
-from trainer.processes import detached
 from trainer.progress import Stopped
+from trainer.runs.processes import detached
 
 Message = dict[str, Any]
 """One line of JSON that goes from process to process."""

@@ -184,7 +184,7 @@ def model_tokens(model: Any) -> list[int]:
         tokens: list[int] = reference.tokenize(prompt.encode(), add_bos=True, special=True)
         reference.close()
         return tokens
-    from trainer.prompting import prompt_tokens
+    from trainer.models.prompting import prompt_tokens
 
     return prompt_tokens(model._tokenizer, prompt, 10_000)
 

@@ -6,7 +6,7 @@ import pytest
 from support.tiny_models import tiny_checkpoint
 
 from mediator.schema import Strategy, View
-from trainer.data import DataCandidate, Example, write_examples
+from trainer.dataset.data import DataCandidate, Example, write_examples
 
 SENTENCES = [
     "Open the park at night, with lights and a volunteer at the gate.",

@@ -22,7 +22,7 @@ TEXT = "The park opens at night, and the neighbours share the cost of better lig
 
 @pytest.fixture(scope="module")
 def loaded(model_folders: dict[str, Path]) -> tuple[Any, Any]:
-    from trainer.pretrained import load
+    from trainer.models.pretrained import load
 
     return load(str(model_folders["base"]), "fp32", "cpu")
 

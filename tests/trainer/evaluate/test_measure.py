@@ -8,7 +8,7 @@ pytest.importorskip("torch", reason="needs the hf extra")
 pytest.importorskip("rouge_score", reason="needs the train extra")
 
 from mediator.errors import InputError
-from trainer.data import Example
+from trainer.dataset.data import Example
 from trainer.evaluate.answers import AnswerSettings, MeasuredModel
 from trainer.evaluate.measure import (
     Measurement,

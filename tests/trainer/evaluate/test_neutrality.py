@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from mediator.empathy import EmpathyModel
-from trainer.data import Example
+from trainer.dataset.data import Example
 from trainer.evaluate.neutrality import gap_of_candidates, leanings
 
 

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("rouge_score", reason="needs the train extra")
 
-from trainer.data import Example
+from trainer.dataset.data import Example
 from trainer.evaluate.rouge import NoReferencesError, best_of, best_rouge, rouge_of_answers
 
 

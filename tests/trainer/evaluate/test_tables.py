@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.data import Example
+from trainer.dataset.data import Example
 from trainer.evaluate.measure import CANDIDATES, Figure, Measurement
 from trainer.evaluate.tables import (
     composition_table,

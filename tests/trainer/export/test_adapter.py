@@ -17,7 +17,7 @@ from support.toy_decoders import toy_decoder  # noqa: E402
 from transformers import AutoModelForCausalLM  # noqa: E402
 
 from mediator.errors import ModelFileError  # noqa: E402
-from trainer.export import AdaptedCheckpoint, Checkpoint, export_gguf  # noqa: E402
+from trainer.export.families import AdaptedCheckpoint, Checkpoint, export_gguf  # noqa: E402
 
 # What is adapted, and how: each must come out as peft's own merge does.
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {

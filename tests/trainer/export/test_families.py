@@ -21,8 +21,9 @@ from support.toy_decoders import toy_decoder  # noqa: E402
 from transformers import AutoModelForCausalLM  # noqa: E402
 
 from mediator.errors import ModelFileError  # noqa: E402
-from trainer.export import export_gguf, llama  # noqa: E402
+from trainer.export import llama  # noqa: E402
 from trainer.export.base import Checkpoint  # noqa: E402
+from trainer.export.families import export_gguf  # noqa: E402
 from trainer.export.metadata import Details  # noqa: E402
 
 TOKENS = [int(token) for token in np.random.default_rng(7).integers(3, 380, 120)]

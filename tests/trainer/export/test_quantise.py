@@ -12,8 +12,8 @@ import pytest
 from support.tiny_models import tiny_llama_gguf
 
 from mediator.errors import InputError, ModelFileError
+from trainer.export.cli import _KINDS
 from trainer.export.quantise import KINDS, QuantisingFailed, quantise
-from trainer.export_cli import _KINDS
 from trainer.progress import Stopped
 
 

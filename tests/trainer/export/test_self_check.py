@@ -16,7 +16,8 @@ pytest.importorskip("torch", reason="needs the hf extra")
 from support.tiny_models import tiny_checkpoint
 from support.toy_decoders import toy_decoder
 
-from trainer.export import Checkpoint, export_gguf, self_check, self_check_gguf, self_check_reference
+from trainer.export import self_check, self_check_gguf, self_check_reference
+from trainer.export.families import Checkpoint, export_gguf
 from trainer.export.quantise import quantise
 from trainer.export.self_check_limits import EXACT_LIMITS, LIMITS
 from trainer.export.self_check_result import SelfCheck, judged

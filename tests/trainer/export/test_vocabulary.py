@@ -18,7 +18,7 @@ from benchmarks import vocabulary_oracle as oracle
 from mediator.errors import ModelFileError
 from trainer.export.pre_tokenizer import GPT2, KNOWN, LLAMA3, QWEN2
 from trainer.export.vocabulary import UnknownPreTokenizer, UnsupportedTokenizer, read_vocabulary
-from trainer.pretrain_text import train_tokenizer
+from trainer.pretraining.text import train_tokenizer
 
 LLAMA_CPP = os.environ.get("EVENHAND_LLAMA_CPP")  # read here: the tests run without the developer's settings
 STRINGS = [*oracle.OWN_STRINGS, *oracle.random_strings(150)]

@@ -1,0 +1,352 @@
+"""The empathy recipe: it learns, repeats itself on a seed, keeps raters apart, and its losses are the stated ones."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the hf extra")
+pytest.importorskip("sentence_transformers", reason="needs the hf extra")
+
+from sentence_transformers import SentenceTransformer  # noqa: E402
+from transformers import BertConfig, BertModel, BertTokenizerFast  # noqa: E402
+
+from mediator.errors import InputError, ModelFileError  # noqa: E402
+from mediator.resources import asset  # noqa: E402
+from trainer.config import ConfigError, load_settings  # noqa: E402
+from trainer.empathy.config import EmpathyConfig  # noqa: E402
+from trainer.empathy.data import Contrast, contrasts_of_claims, load_ratings, split_by_rater  # noqa: E402
+from trainer.empathy.figures import Estimate, bootstrap, evaluate_ratings, within_rater_spearman  # noqa: E402
+from trainer.empathy.recipe import (  # noqa: E402
+    blend_weights,
+    load_base,
+    load_training_data,
+    ranking_loss,
+    side_loss,
+    train,
+)
+from trainer.empathy.regression import divide  # noqa: E402
+from trainer.empathy.towers import LayersTower, NormTower  # noqa: E402
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+PLACES = ["park", "street", "library", "market", "station", "school"]
+CALM = ["more benches", "quiet hours", "more trees", "softer light", "a reading corner", "a fountain"]
+STRICT = ["more guards", "cameras", "a fence", "police at night", "a curfew", "fines"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence-transformers folder: a random BERT of two layers with letters as its vocabulary."""
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    folder = tmp_path_factory.mktemp("base")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(PIECES),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.2,
+    )
+    BertModel(config).save_pretrained(folder / "bert")
+    (folder / "vocab.txt").write_text("\n".join(PIECES) + "\n", encoding="utf-8")
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder / "bert")
+    word = Transformer(str(folder / "bert"))
+    SentenceTransformer(modules=[word, Pooling(32)]).save(str(folder / "model"))
+    return folder / "model"
+
+
+@pytest.fixture
+def ratings(tmp_path: Path) -> Path:
+    """Twelve raters with three made-up pairs each; whoever wants calm feels for calm and not for strictness."""
+    path = tmp_path / "pairs.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for rater in range(12):
+            calm, strict = CALM[rater % 6], STRICT[rater % 6]
+            own = {"place": f"a {PLACES[rater % 6]} {'by day' if rater < 6 else 'late'}", "suggestion": calm}
+            for other, empathy in ((CALM[(rater + 1) % 6], 90), (strict, 20), (STRICT[(rater + 2) % 6], 30)):
+                view_b = {"place": f"a {PLACES[(rater + 1) % 6]}", "reason": "feels unsafe", "suggestion": other}
+                file.write(json.dumps({"view_a": own, "view_b": view_b, "empathy": empathy}) + "\n")
+    return path
+
+
+def settings(base: Path, ratings: Path, **changes: object) -> EmpathyConfig:
+    values = {
+        "base": str(base),
+        "ratings": str(ratings),
+        "epochs": 12,
+        "batch_raters": 10,
+        "learning_rate": 1e-3,
+        "learns": "layers",
+        "frozen_layers": 1,
+        "side_weight": 1.0,
+        "blend": 1.0,
+        "held_out": 1 / 6,
+    }
+    return EmpathyConfig(**{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("learns", "rate", "share", "part"),
+    [  # 64 numbers cannot go as far as a whole layer
+        ("layers", 3e-3, 0.8, "encoder.layer.1."),
+        ("norm", 5e-2, 0.97, "encoder.layer.1.output.LayerNorm"),
+    ],
+)
+def test_training_lowers_both_losses_and_touches_nothing_else(
+    base: Path, ratings: Path, learns: str, rate: float, share: float, part: str
+) -> None:
+    config = settings(base, ratings, learns=learns, epochs=60, learning_rate=rate)
+    model = load_base(str(base), threads=1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    history = train(model, load_training_data(config), config)
+    assert len(history) == 60
+    for signal in ("rating", "side"):
+        first, last = (np.mean([step[signal] for step in steps]) for steps in (history[:3], history[-3:]))
+        assert last < share * first, signal
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(part in name for name in changed)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(base: Path, ratings: Path) -> None:
+    def weights(seed: int) -> "torch.Tensor":
+        config = settings(base, ratings, seed=seed, epochs=2, batch_raters=5)
+        model = load_base(str(base), threads=1)
+        train(model, load_training_data(config), config)
+        return torch.cat([value.flatten() for value in model.state_dict().values()])
+
+    assert torch.equal(weights(0), weights(0))
+    assert not torch.equal(weights(0), weights(1))
+
+
+def test_blending_interpolates_between_untouched_and_tuned(base: Path, ratings: Path) -> None:
+    tuned, halfway = load_base(str(base), threads=1), load_base(str(base), threads=1)
+    start = {name: value.clone() for name, value in tuned.state_dict().items()}
+    name = next(name for name in start if name.endswith("layer.1.output.dense.weight"))
+    with torch.no_grad():
+        for model in (tuned, halfway):
+            model.state_dict()[name].add_(1.0)
+    blend_weights(halfway, start, 0.25)
+    assert torch.allclose(halfway.state_dict()[name], start[name] + 0.25, atol=1e-6)
+    blend_weights(tuned, start, 0.0)
+    assert torch.allclose(tuned.state_dict()[name], start[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("tower", [NormTower, LayersTower])
+def test_an_untrained_pass_gives_the_vectors_of_sentence_transformers(
+    base: Path, ratings: Path, tower: type[NormTower] | type[LayersTower]
+) -> None:
+    """What is run once and what is run at each step, padded differently, are together the encoder itself."""
+    model = load_base(str(base), threads=1).eval()
+    cut = tower(model, settings(base, ratings))
+    model.eval()
+    texts = ["a park", "a street by day, quiet hours and more trees.", "late", "a park"]
+    with torch.no_grad():
+        ours = cut.embed(texts).numpy()
+    theirs = model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
+    assert np.abs(ours - theirs).max() < 1e-5
+
+
+def test_what_the_norm_learns_is_what_the_model_computes_afterwards(base: Path, ratings: Path) -> None:
+    model = load_base(str(base), threads=1).eval()
+    norm = NormTower(model, settings(base, ratings))
+    texts = ["a park", "quiet hours and more trees.", "late"]
+    with torch.no_grad():
+        for weight in norm.parameters():
+            weight.add_(torch.randn(32, generator=torch.Generator().manual_seed(2)) * 0.5)
+        expected = norm.embed(texts).numpy()
+    norm.keep()
+    assert np.abs(model.encode(texts, normalize_embeddings=True, show_progress_bar=False) - expected).max() < 1e-5
+
+
+def test_ranking_loss_by_hand() -> None:
+    cosines, ratings = torch.tensor([0.5, 0.2, 0.9]), torch.tensor([0.1, 0.8, 0.3])
+    # Group 0 holds items 0 and 1: 0 is rated lower, so exp(2 * (0.5 - 0.2)); item 2 stands alone in its group.
+    loss = ranking_loss(cosines, ratings, torch.tensor([0, 0, 1]), scale=2.0)
+    assert float(loss) == pytest.approx(math.log(1 + math.exp(0.6)))
+    assert float(ranking_loss(cosines, ratings, torch.tensor([0, 1, 2]), scale=2.0)) == 0.0
+
+
+def test_side_loss_by_hand() -> None:
+    anchors = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    answers = torch.tensor([[1.0, 0.0], [1.0, 0.0]])  # both answers lie on anchor 0
+    nothing_same = torch.zeros(2, 2, dtype=torch.bool)
+    # Rows (anchor -> answers): logits [2, 2] and [0, 0], so ln 2 each. Columns (answer -> anchors): [2, 0] twice.
+    columns = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(2))) / 2
+    loss = side_loss(anchors, answers, nothing_same, temperature=0.5)
+    assert float(loss) == pytest.approx((math.log(2) + columns) / 2)
+    assert float(side_loss(anchors, answers, ~torch.eye(2, dtype=torch.bool), temperature=0.5)) == pytest.approx(0.0)
+
+
+def test_no_rater_is_on_both_sides_of_the_split(ratings: Path) -> None:
+    pairs = load_ratings(ratings)
+    training, held_out = split_by_rater(pairs, held_out=0.25, seed=3)
+    assert len(held_out) == 3
+    assert not {rater[0].rater for rater in training} & {rater[0].rater for rater in held_out}
+    assert sum(map(len, training)) + sum(map(len, held_out)) == len(pairs)
+    assert split_by_rater(list(reversed(pairs)), held_out=0.25, seed=3)[1][0][0].rater == held_out[0][0].rater
+
+
+def test_left_out_rows_and_their_raters_are_not_trained_on(base: Path, ratings: Path, tmp_path: Path) -> None:
+    left_out = tmp_path / "sets.jsonl"
+    left_out.write_text('{"row": 0}\n{"row": 7}\n', encoding="utf-8")
+    config = settings(base, ratings, left_out=str(left_out), held_out=0.0)
+    rows = {pair.row for rater in load_training_data(config).raters for pair in rater}
+    assert rows == set(range(36)) - {0, 1, 2, 6, 7, 8}  # three rows per rater
+
+
+def test_claims_become_contrasts_that_use_a_perspective_once(tmp_path: Path) -> None:
+    path = tmp_path / "claims.jsonl"
+    claims = [
+        {"claim": "x", "support": ["s1", "s2", "s3", "s4"], "undermine": ["u1", "u2", "u3"]},
+        {"claim": "y", "support": ["t1"], "undermine": ["v1", "v2"]},
+    ]
+    path.write_text("".join(json.dumps(claim) + "\n" for claim in claims), encoding="utf-8")
+    (contrast,) = contrasts_of_claims(path, seed=0)
+    assert isinstance(contrast, Contrast)
+    assert len({*contrast.anchors, *contrast.answers}) == 4
+    for anchor, answer in zip(contrast.anchors, contrast.answers, strict=True):
+        assert anchor[0] == answer[0]
+
+
+def test_a_rater_who_is_always_generous_does_not_count_as_agreement() -> None:
+    """Raw ranks follow who rates; within a rater the order here is reversed."""
+    raters = [
+        (np.array([0.9, 0.8]), np.array([0.85, 0.95])),
+        (np.array([0.2, 0.1]), np.array([0.15, 0.25])),
+    ]
+    assert within_rater_spearman(raters) < 0
+    raw = np.corrcoef(np.concatenate([c for c, _ in raters]), np.concatenate([r for _, r in raters]))[0, 1]
+    assert raw > 0.9
+
+
+def test_bootstrap_draws_groups_and_repeats_itself() -> None:
+    groups = list(np.random.default_rng(1).normal(2.0, 1.0, 400))
+    estimate = bootstrap(groups, lambda drawn: float(np.mean(drawn)))
+    assert estimate == bootstrap(groups, lambda drawn: float(np.mean(drawn)))
+    assert estimate.high - estimate.low == pytest.approx(2 * 1.96 / 20, rel=0.15)
+    assert str(Estimate(0.5, 0.25, 0.75)) == "0.500 [0.250, 0.750]"
+
+
+def test_evaluation_of_a_perfect_encoder(ratings: Path) -> None:
+    pairs = load_ratings(ratings)
+    _, held_out = split_by_rater(pairs, held_out=0.5, seed=0)
+
+    def encode(texts: object) -> np.ndarray:
+        calm = [any(word in text for word in CALM) for text in texts]  # type: ignore[attr-defined]
+        return np.array([[1.0, 0.0] if one else [0.0, 1.0] for one in calm], dtype=np.float32)
+
+    assert evaluate_ratings(encode, held_out)["within_rater"].value > 0.8
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("not json", "line 2: not valid JSON"),
+        ('{"view_a": {"text": "a"}, "empathy": 3}', "line 2: the field 'view_b'"),
+        ('{"view_a": {"text": "a"}, "view_b": {"text": "b"}, "empathy": 130}', "line 2: `empathy` is 130"),
+        ('{"view_a": {"text": ""}, "view_b": {"text": "b"}, "empathy": 3}', "line 2: .*a view is empty"),
+    ],
+)
+def test_bad_lines_are_named(ratings: Path, line: str, message: str) -> None:
+    lines = ratings.read_text(encoding="utf-8").splitlines()
+    ratings.write_text("\n".join([lines[0], line]) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=message.replace("(", r"\(")):
+        load_ratings(ratings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["held_out=1.5"], "`held_out`"),
+        (["learning_rate=0"], "`learning_rate`"),
+        (["side_weight=-1"], "`side_weight`"),
+        (["gguf=x.gguf"], "gguf needs output"),
+        (["split_by=pair"], "split_by = pair goes with objective = cosine"),
+        (["objective=cosine", "held_out=0.9", "validation=0.1"], "nothing is left"),
+        (["ratingz=x"], "empathy has no setting 'ratingz'"),
+    ],
+)
+def test_bad_settings_are_named(changes: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_settings(EmpathyConfig, "empathy", None, changes)
+
+
+def test_what_cannot_learn_is_refused(base: Path, ratings: Path) -> None:
+    config = settings(base, ratings, frozen_layers=2)
+    with pytest.raises(InputError, match="frozen_layers is 2; the encoder has 2"):
+        train(load_base(str(base), threads=1), load_training_data(config), config)
+    config = settings(base, ratings, rating_weight=0.0, side_weight=0.0)
+    with pytest.raises(InputError, match="nothing to train on"):
+        train(load_base(str(base), threads=1), load_training_data(config), config)
+    with pytest.raises(ModelFileError, match="holds no model"):
+        load_base(str(ratings.parent))
+
+
+def test_the_shipped_recipes_are_the_bundled_one_and_the_papers() -> None:
+    bundled = load_settings(EmpathyConfig, "empathy", asset("recipes", "empathy.yaml"))
+    assert bundled == EmpathyConfig()
+    paper = load_settings(EmpathyConfig, "empathy", asset("recipes", "empathy-paper.yaml"))
+    assert (paper.base, paper.objective, paper.frozen_layers) == ("intfloat/e5-large", "cosine", 0)
+    assert (paper.split_by, paper.validation, paper.held_out) == ("pair", 0.05, 0.2)
+
+
+@pytest.mark.parametrize("split_by", ["rater", "pair"])
+def test_a_division_has_three_parts_that_share_nothing(ratings: Path, split_by: str) -> None:
+    pairs = load_ratings(ratings)
+    config = EmpathyConfig(objective="cosine", split_by=split_by, validation=1 / 6, held_out=1 / 3)
+    parts = divide(pairs, config)
+    assert [len(part) for part in parts] == [18, 6, 12]
+    assert sorted(pair.row for part in parts for pair in part) == [pair.row for pair in pairs]
+    raters = [{pair.rater for pair in part} for part in parts]
+    assert bool(raters[0] & raters[2]) == (split_by == "pair")
+
+
+def command(*options: str) -> int:
+    from ui.cli import main
+
+    return main(["train", "empathy", *options])
+
+
+def test_the_papers_regression_fits_the_ratings_and_keeps_the_best_epoch(
+    base: Path, ratings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"base": base, "ratings": ratings, "output": tmp_path / "tuned", "frozen_layers": 0, "threads": 1}
+    options |= {"objective": "cosine", "split_by": "pair", "validation": 0.1, "epochs": 4, "learning_rate": 3e-3}
+    assert command("--json", *(f"--set={name}={value}" for name, value in options.items())) == 0
+    captured = capsys.readouterr()
+    assert set(json.loads(captured.out)["spearman"]) == {"before", "after", "gain"}
+    epochs = [line for line in captured.err.splitlines() if "Spearman on the validation pairs" in line]
+    losses = [float(line.split("loss ")[1].split(",")[0]) for line in epochs]
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
+    before, after = (load_base(str(folder), threads=1) for folder in (base, tmp_path / "tuned"))
+    learned = {name for name, value in after.state_dict().items() if not torch.equal(value, before.state_dict()[name])}
+    assert any("embeddings" in name for name in learned), "with no frozen layers the embeddings learn too"
+
+
+def test_the_command_trains_measures_and_exports(
+    base: Path, ratings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gguf_package = pytest.importorskip("gguf", reason="needs the train extra")
+    target = tmp_path / "out" / "tuned.gguf"
+    options = {"base": base, "ratings": ratings, "output": tmp_path / "tuned", "gguf": target, "precision": "f16"}
+    options |= {"epochs": 2, "learns": "norm", "learning_rate": 0.1, "held_out": 0.5, "threads": 1}
+    assert command("--json", *(f"--set={name}={value}" for name, value in options.items())) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert set(report["spearman"]) == {"before", "after", "gain"}
+    assert set(report["spearman"]["gain"]) == {"within_rater", "raw"}
+    assert json.loads((tmp_path / "tuned" / "recipe.json").read_text(encoding="utf-8"))["epochs"] == 2
+    tuned = load_base(str(tmp_path / "tuned"), threads=1)
+    written = {tensor.name: tensor.data for tensor in gguf_package.GGUFReader(target).tensors}
+    last = tuned[0].auto_model.encoder.layer[1].output
+    assert np.array_equal(written["blk.1.layer_output_norm.weight"], last.LayerNorm.weight.detach().numpy())
+    assert not np.array_equal(written["blk.1.layer_output_norm.weight"], np.ones(32, dtype=np.float32))
+    assert np.array_equal(written["blk.1.ffn_down.weight"], last.dense.weight.detach().numpy().astype(np.float16))
+    assert command(f"--set=base={base}", f"--set=ratings={tmp_path / 'nothing.jsonl'}") == 2

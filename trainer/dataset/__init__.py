@@ -1,0 +1,1 @@
+"""Data sets of disputes with candidates: reading and writing them, dividing them, counting what is in them."""

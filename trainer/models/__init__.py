@@ -1,0 +1,1 @@
+"""Language models as training needs them: loaded, cut in two, read for likelihoods, asked for answers."""

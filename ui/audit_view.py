@@ -7,7 +7,7 @@ from mediator.neutrality import ABOUT_EQUAL, scores_of
 from mediator.schema import Candidate
 from mediator.swap_audit import AuditPair, Change, SwapAudit, exchanged_scores
 from ui.components import Names, balance, describe_scores, side_words
-from ui.strings import say
+from ui.strings import figure, say
 
 
 def audit_view(audit: SwapAudit, names: Names, language: str) -> str:
@@ -41,7 +41,7 @@ def _verdict(audit: SwapAudit, names: Names, language: str) -> str:
         return say(language, "audit.scores_differ")
     # What is favoured is a place, so the sentence names the place; above zero the first, A.
     place = "first" if audit.position_bias > 0 else "second"
-    return say(language, f"audit.favours_{place}", number=f"{abs(audit.position_bias):.2f}")
+    return say(language, f"audit.favours_{place}", number=figure(language, abs(audit.position_bias)))
 
 
 def _facts(audit: SwapAudit, names: Names, language: str) -> str:
@@ -61,14 +61,20 @@ def _tilt(tilt: float, names: Names, language: str) -> str:
     if abs(tilt) < 0.005:
         return say(language, "audit.towards_nobody")
     side = side_words("a" if tilt > 0 else "b", names, language)
-    return say(language, "audit.towards", side=side, number=f"{abs(tilt):.2f}")
+    return say(language, "audit.towards", side=side, number=figure(language, abs(tilt)))
 
 
 def _place(audit: SwapAudit, language: str) -> str:
-    bias = f"{abs(audit.position_bias):.2f}"
+    bias = figure(language, abs(audit.position_bias))
     if abs(audit.position_bias) < 0.005:
         return say(language, "audit.place_none")
-    return say(language, "audit.place_some", number=bias, chance=f"{audit.chance:.2f}", equal=f"{ABOUT_EQUAL:.2f}")
+    return say(
+        language,
+        "audit.place_some",
+        number=bias,
+        chance=figure(language, audit.chance),
+        equal=figure(language, ABOUT_EQUAL),
+    )
 
 
 def _table(audit: SwapAudit, names: Names, language: str) -> str:
@@ -96,7 +102,7 @@ def _pair(pair: AuditPair, names: Names, language: str) -> str:
         there += f'<p class="eh-quiet">{escape(shared)}</p>'
     there += _bars(pair.swapped, names, language, exchanged=True)
     if pair.score_difference > 0:
-        moved = say(language, "audit.moved", number=f"{pair.score_difference:.2f}")
+        moved = say(language, "audit.moved", number=figure(language, pair.score_difference))
         there += f'<p class="eh-quiet">{escape(moved)}</p>'
     return _row(here + _bars(pair.original, names, language, exchanged=False), there, language)
 

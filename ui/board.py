@@ -9,7 +9,8 @@ from mediator.schema import Candidate, Scores
 from mediator.session import Round
 from mediator.strategies import CandidateDone, CandidateProgress, RoundDone, RoundStarted
 from ui.cards import LiveDraft
-from ui.strings import say
+from ui.error_words import in_language
+from ui.strings import figure, say
 
 
 @dataclass
@@ -76,12 +77,12 @@ def outcome(entry: Round, language: str) -> str:
     """The sentence at the end of a round."""
     count = len(entry.selected)
     if entry.state == "failed":
-        return entry.problem
+        return in_language(language, entry.problem)
     if entry.state == "interrupted":
         return say(language, "mediate.interrupted", count=count)
     if entry.state == "stopped":
         return say(language, "mediate.stopped", count=count) if count else say(language, "mediate.stopped_early")
-    seconds = f"{entry.timings.get('total', 0.0):.1f}"
+    seconds = figure(language, entry.timings.get("total", 0.0), 1)
     scored = [proposal.candidate for proposal in entry.selected if proposal.candidate.scores is not None]
     key = "mediate.done" if order_is_clear(scored) else "mediate.done_unclear"
     said = say(language, key, seconds=seconds, proposals=say(language, "common.proposals", count=count))

@@ -15,7 +15,7 @@ from ui.components import (
     tilt_text,
     warmth_text,
 )
-from ui.strings import say
+from ui.strings import figure, say
 
 LONGEST_NOTE = 500
 """Characters of the note beside a rating."""
@@ -38,12 +38,23 @@ def _numbers(proposal: Proposal, names: Names, language: str) -> str:
     current, rows = proposal.current, []
     if (scores := current.scores) is not None:
         rows = [
-            *((_closeness(side, names, language), _score(scores, side)) for side in SIDES),
-            (say(language, "cards.gap"), f"{scores.gap:.2f}"),
-            (say(language, "cards.tilt"), f"{scores.tilt:+.2f} ({tilt_text(scores, names, language)})"),
+            *((_closeness(side, names, language), _score(scores, side, language)) for side in SIDES),
+            (say(language, "cards.gap"), figure(language, scores.gap)),
+            (
+                say(language, "cards.tilt"),
+                f"{figure(language, scores.tilt, signed=True)} ({tilt_text(scores, names, language)})",
+            ),
             *_tilt_interval(scores, language),
-            (say(language, "cards.warmth"), f"{scores.warmth:.2f} ({warmth_text(scores, names, language)})"),
-            (say(language, "cards.raw"), f"{scores.raw_a:.3f}, {scores.raw_b:.3f}"),
+            (
+                say(language, "cards.warmth"),
+                f"{figure(language, scores.warmth)} ({warmth_text(scores, names, language)})",
+            ),
+            (
+                say(language, "cards.raw"),
+                say(
+                    language, "cards.raw_both", a=figure(language, scores.raw_a, 3), b=figure(language, scores.raw_b, 3)
+                ),
+            ),
         ]
     rows += [
         (say(language, "cards.strategy"), say(language, STRATEGY_LABELS[current.strategy])),
@@ -57,17 +68,22 @@ def _closeness(side: Side, names: Names, language: str) -> str:
     return say(language, "cards.closeness", side=side_words(side, names, language))
 
 
-def _score(scores: Scores, side: Side) -> str:
+def _score(scores: Scores, side: Side, language: str) -> str:
     """Return a side's score, with its standard error where it has one."""
     score, error = (scores.score_a, scores.score_error_a) if side == "a" else (scores.score_b, scores.score_error_b)
-    return f"{score:.2f}" if error is None else f"{score:.2f} ± {error:.2f}"
+    return figure(language, score) if error is None else f"{figure(language, score)} ± {figure(language, error)}"
 
 
 def _tilt_interval(scores: Scores, language: str) -> list[tuple[str, str]]:
     """Return the row that says between what the tilt lies; none where that is not known."""
     if scores.tilt_low is None or scores.tilt_high is None:
         return []
-    between = say(language, "cards.between", low=f"{scores.tilt_low:+.2f}", high=f"{scores.tilt_high:+.2f}")
+    between = say(
+        language,
+        "cards.between",
+        low=figure(language, scores.tilt_low, signed=True),
+        high=figure(language, scores.tilt_high, signed=True),
+    )
     return [(say(language, "cards.tilt_interval"), between)]
 
 
@@ -113,7 +129,8 @@ def _wording(number: int, wording: Candidate, used: bool, proposal_id: str, name
     title = say(language, "cards.edit_number", number=number) if number else say(language, "cards.writers_wording")
     numbers = ""
     if (scores := wording.scores) is not None:
-        figures = f"A {scores.score_a:.2f} · B {scores.score_b:.2f} · {describe_scores(scores, names, language)}"
+        sides = f"A {figure(language, scores.score_a)} · B {figure(language, scores.score_b)}"
+        figures = f"{sides} · {describe_scores(scores, names, language)}"
         numbers = f'<p class="eh-quiet">{escape(figures)}</p>'
     if used:
         end = f'<span class="eh-tag">{escape(say(language, "cards.in_use"))}</span>'

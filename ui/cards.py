@@ -23,7 +23,7 @@ from mediator.sentences import SentenceInfluence
 from mediator.session import Proposal, Round
 from ui.card_folds import folds
 from ui.components import Names, Side, attributes, balance, data_words, describe_scores, shortened, side_words
-from ui.strings import say
+from ui.strings import figure, say
 
 LONGEST_START = 90
 """Characters of a proposal's text where only its beginning is shown."""
@@ -256,7 +256,9 @@ def _sentence(influence: SentenceInfluence, names: Names, language: str) -> str:
     else:
         side: Side = "a" if change > 0 else "b"
         arrow = "◀" if side == "a" else "▶"
-        pull = say(language, "cards.pulls", side=side_words(side, names, language), number=f"{abs(change):.2f}")
+        pull = say(
+            language, "cards.pulls", side=side_words(side, names, language), number=figure(language, abs(change))
+        )
     text = escape(influence.text)
     marked = f"<mark>{text}</mark>" if influence.tilts else text
     most = f' <strong class="eh-tag">{escape(say(language, "cards.tilts_most"))}</strong>' if influence.tilts else ""

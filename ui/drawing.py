@@ -4,6 +4,7 @@ from mediator.errors import InputError
 from mediator.session import Form, Proposal, Round, Session
 from ui.cards import kept_strip, live_cards, proposal_cards, titles_of
 from ui.components import Names, bars_explained, folded, names_of, note, placeholder
+from ui.error_words import in_language
 from ui.forms import dispute_of
 from ui.plane import PlanePoint, plane
 from ui.running import Running
@@ -99,10 +100,10 @@ def live(running: Running, form: Form, language: str) -> str:
 def _notes(session: Session, entry: Round, language: str) -> list[str]:
     """Remarks above the cards of a round."""
     notes = []
-    if entry.problem and entry.state != "failed":
-        notes.append(note(entry.problem))
-    elif entry.problem:
-        notes.append(note(say(language, "mediate.round_failed", problem=entry.problem)))
+    if entry.problem:
+        problem = in_language(language, entry.problem)
+        failed = entry.state == "failed"
+        notes.append(note(say(language, "mediate.round_failed", problem=problem) if failed else problem))
     if entry.state == "interrupted":
         notes.append(note(say(language, "mediate.interrupted", count=len(entry.proposals))))
     if entry.below_floor:

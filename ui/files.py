@@ -5,7 +5,7 @@ import secrets
 from html import escape
 from typing import TYPE_CHECKING
 
-from ui.strings import LANGUAGES, catalogue, say
+from ui.strings import LANGUAGES, catalogue, decimal, say
 
 if TYPE_CHECKING:
     import gradio
@@ -110,7 +110,10 @@ def file_picker(label_key: str, accept: str, largest_bytes: int, elem_id: str) -
     limit = f"{largest_bytes / 1_000_000:g} MB" if largest_bytes >= 1_000_000 else f"{largest_bytes / 1_000:g} kB"
     words = {
         language: {"label": say(language, label_key)}
-        | {problem: catalogue(language)[f"files.{problem}"].replace("{limit}", limit) for problem in _PROBLEMS}
+        | {
+            problem: catalogue(language)[f"files.{problem}"].replace("{limit}", decimal(language, limit))
+            for problem in _PROBLEMS
+        }
         for language in LANGUAGES
     }
     label = escape(say("en", label_key))

@@ -10,11 +10,12 @@ from mediator.download_jobs import DownloadJobs, JobState
 from mediator.downloads import Progress, begun, installed
 from mediator.errors import EvenhandError
 from mediator.keys import where_from
-from mediator.memory import available, gigabytes, need, total
+from mediator.memory import available, need, total
 from mediator.models import ModelChoice, hears_feedback, parse_model
 from mediator.own_models import WriterChoice, load, writer_choices
 from mediator.writers.gguf_file import check_gguf_file
-from ui.strings import say
+from ui.error_words import in_language
+from ui.strings import figure, say, size_words
 from ui.trials import Trials, TrialState
 
 
@@ -56,7 +57,9 @@ def model_list(language: str, jobs: DownloadJobs, trials: Trials, loaded: tuple[
         loaded: names of the writers that are in memory now.
     """
     memory, own = total(), load()
-    said = say(language, "models.memory_here", total=_amount(language, memory), free=_amount(language, available()))
+    said = say(
+        language, "models.memory_here", total=size_words(language, memory), free=size_words(language, available())
+    )
     ready = [_ready(language, choice, trials, loaded) for choice in writer_choices()]
     ready += [_gone(language, path) for path in own.files if not path.is_file()]
     best = recommended(memory)
@@ -65,7 +68,7 @@ def model_list(language: str, jobs: DownloadJobs, trials: Trials, loaded: tuple[
         for entry in downloadables()
         if not entry.path().is_file()
     ]
-    notice = f'<p class="eh-problem" role="alert">{escape(own.notice)}</p>' if own.notice else ""
+    notice = f'<p class="eh-problem" role="alert">{escape(in_language(language, own.notice))}</p>' if own.notice else ""
     return (
         f'<div class="eh-models">{notice}<p class="eh-quiet">{escape(said)}</p>'
         + _section(language, "ready", ready, say(language, "models.test_note"))
@@ -129,9 +132,9 @@ def _file_facts(language: str, path: Path, facts: list[tuple[str, str, str]]) ->
         found = path.stat()
         size, needed = found.st_size, _needed(path, found.st_size, found.st_mtime_ns)
     except (EvenhandError, OSError) as error:
-        return str(error)
-    facts.append(_fact(language, "size", _amount(language, size)))
-    facts.append(_fact(language, "memory", say(language, "models.about", amount=_amount(language, needed))))
+        return in_language(language, error if isinstance(error, EvenhandError) else str(error))
+    facts.append(_fact(language, "size", size_words(language, size)))
+    facts.append(_fact(language, "memory", say(language, "models.about", amount=size_words(language, needed))))
     if not hears_feedback(ModelChoice("gguf", str(path))):
         facts.append(_fact(language, "hears", say(language, "models.hears_views_only")))
     return ""
@@ -153,8 +156,8 @@ def _gone(language: str, path: Path) -> _Card:
 def _offered(language: str, entry: Downloadable, jobs: DownloadJobs, memory: int, best: bool) -> _Card:
     job, kept = jobs.state(entry.name), begun(entry)
     known = job.progress if job is not None and job.progress is not None and job.progress.total else None
-    size = _amount(language, known.total if known else entry.size)
-    needed = say(language, "models.about", amount=_amount(language, entry.memory))
+    size = size_words(language, known.total if known else entry.size)
+    needed = say(language, "models.about", amount=size_words(language, entry.memory))
     facts = [
         _fact(language, "size", size if known else say(language, "models.about", amount=size)),
         _fact(language, "memory", needed),
@@ -220,9 +223,9 @@ def _state(language: str, card: _Card) -> str:
     if job is not None and job.running:
         return _progress(language, card.title, job.progress)
     if job is not None and job.problem:
-        return _problem(job.problem)
+        return _problem(in_language(language, job.problem))
     if card.kept:
-        amount = say(language, "models.kept_part", amount=_amount(language, card.kept))
+        amount = say(language, "models.kept_part", amount=size_words(language, card.kept))
         stopped = say(language, "models.download_stopped") + " " if job is not None and job.stopped else ""
         return f'<p role="status">{escape(stopped + amount)}</p>'
     if trial is None:
@@ -234,8 +237,8 @@ def _state(language: str, card: _Card) -> str:
     if outcome is None:
         return f'<p role="status">{escape(say(language, "models.test_stopped"))}</p>'
     if not outcome.works:
-        return _problem(outcome.problem)
-    first = f"{outcome.first_after:.1f}".replace(".", "," if language == "de" else ".")
+        return _problem(in_language(language, outcome.problem))
+    first = figure(language, outcome.first_after, 1)
     rate = f"{outcome.per_second:.0f}"
     key = "models.test_works_rate" if outcome.per_second else "models.test_works"
     answer = say(language, "models.test_answer", text=outcome.text)
@@ -251,10 +254,10 @@ def _progress(language: str, title: str, progress: Progress | None) -> str:
     share, words = 0, [say(language, "models.stage_asking")]
     if progress is not None and progress.total:
         share = 100 * progress.received // progress.total
-        received, of = _amount(language, progress.received), _amount(language, progress.total)
+        received, of = size_words(language, progress.received), size_words(language, progress.total)
         words = [say(language, f"models.stage_{progress.stage}", received=received, total=of)]
         if progress.speed:
-            words.append(say(language, "models.speed", speed=_amount(language, int(progress.speed))))
+            words.append(say(language, "models.speed", speed=size_words(language, int(progress.speed))))
         if progress.seconds_left is not None:
             words.append(say(language, "models.left", time=_duration(language, progress.seconds_left)))
     label, text = say(language, "models.progress_named", title=title), ", ".join(words)
@@ -297,9 +300,3 @@ def _button(language: str, card: _Card, word: str, act: str, *, strong: bool = F
         f'<button type="button" class="{"eh-strong" if strong else ""}" data-act="{act}"'
         f' data-name="{escape(card.name)}" aria-label="{label}">{escape(say(language, f"models.{word}"))}</button>'
     )
-
-
-def _amount(language: str, size: int) -> str:
-    """Write bytes for people, with the decimal sign of their language."""
-    amount = gigabytes(size)
-    return amount.replace(".", ",") if language == "de" else amount

@@ -8,6 +8,7 @@ import gradio as gr
 
 from mediator import downloads, keys, own_models
 from mediator.addresses import ANTHROPIC, origin
+from mediator.background import FAULT
 from mediator.catalogue import Downloadable, downloadables
 from mediator.download_jobs import jobs
 from mediator.errors import EvenhandError, InputError
@@ -16,6 +17,7 @@ from mediator.resources import asset
 from mediator.settings import without_keys
 from ui.components import status
 from ui.engine import Engine
+from ui.error_words import in_language
 from ui.model_cards import model_list
 from ui.strings import language_of, say, translator
 from ui.trials import Trials
@@ -25,7 +27,6 @@ _log = logging.getLogger(__name__)
 _FORMS = ("add_file", "add_server", "keys")
 _EVERY = 0.5  # seconds between two looks at what is under way
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-_FAULT = "Something went wrong inside Evenhand. The details are in its log."
 
 # The buttons of the list; confirmations that stay open while the list is drawn anew; and a place for the keyboard when
 # the button that was pressed is no longer there.
@@ -92,7 +93,7 @@ def build_tab(engine: Engine) -> None:
     def on_act(request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
         data = event._data if isinstance(event._data, dict) else {}
         act, name = str(data.get("act", "")), str(data.get("name", ""))
-        said = _guarded(lambda: _act(act, name, engine, trials, language_of(request)))
+        said = _guarded(lambda: _act(act, name, engine, trials, language_of(request)), language_of(request))
         return said, *drawn(request)
 
     listed.act(on_act, outputs=[answer, listed, timer], queue=False, **_QUIET)
@@ -157,7 +158,7 @@ def build_tab(engine: Engine) -> None:
                 raise InputError("The path is empty.", "Write where the .gguf file is.")
             return say(language_of(request), "models.file_added", title=own_models.add_file(named).title)
 
-        said = _guarded(add)
+        said = _guarded(add, language_of(request))
         return said, gr.Textbox() if _failed(said) else "", *drawn(request)
 
     gr.on([add_file.click, path.submit], on_file, [path], [file_said, path, listed, timer], queue=False, **_QUIET)
@@ -168,7 +169,7 @@ def build_tab(engine: Engine) -> None:
                 raise InputError("Address and model name are both needed.", "For example http://localhost:8080/v1.")
             return _server_added(own_models.add_server(named, address), language_of(request))
 
-        said = _guarded(add)
+        said = _guarded(add, language_of(request))
         keep_typed = _failed(said)
         fields = (gr.Textbox(), gr.Textbox()) if keep_typed else ("", "")
         return said, *fields, gr.Dropdown(choices=_key_owners()), *drawn(request)
@@ -191,7 +192,7 @@ def build_tab(engine: Engine) -> None:
             trials.forget("claude")
             return "" if not kept.why_session else say(language, "models.key_no_keyring")
 
-        said = _guarded(lambda: f"{save()} {_key_words(owner, language)}".strip())
+        said = _guarded(lambda: f"{save()} {_key_words(owner, language)}".strip(), language)
         return said, "", *drawn(request)
 
     gr.on([keep.click, key.submit], on_key, [who, key, place], [key_said, key, listed, timer], queue=False, **_QUIET)
@@ -207,12 +208,12 @@ def build_tab(engine: Engine) -> None:
                 return f"{say(language, 'models.key_forgotten')} {_key_words(owner, language)}"
             return f"{_key_words(owner, language)} {say(language, 'models.key_stays_in_environment')}"
 
-        return _guarded(drop), "", *drawn(request)
+        return _guarded(drop, language), "", *drawn(request)
 
     forget.click(on_forget, [who], [key_said, key, listed, timer], queue=False, **_QUIET)
 
     def on_owner(owner: str, request: gr.Request) -> str:
-        return _guarded(lambda: _key_words(owner, language_of(request)))
+        return _guarded(lambda: _key_words(owner, language_of(request)), language_of(request))
 
     gr.on([who.input], on_owner, [who], [key_said], queue=False, **_QUIET)
 
@@ -295,16 +296,16 @@ def _key_words(owner: str, language: str) -> str:
     return say(language, f"models.{name}", who=who, variable=source.variable, tail=f"…{source.tail}")
 
 
-def _guarded(work: Any) -> str:
+def _guarded(work: Any, language: str) -> str:
     """Return the line that says how it went; every failure is a sentence without keys."""
     try:
         said = work()
         return status(said) if said else ""
     except EvenhandError as error:
-        return status(without_keys(str(error)), "error")
+        return status(without_keys(in_language(language, error)), "error")
     except Exception as error:  # noqa: BLE001 - the reader of the page gets a sentence, the log the traceback
         _log.exception("the Models tab failed", exc_info=error)
-        return status(_FAULT, "error")
+        return status(in_language(language, FAULT), "error")
 
 
 def _failed(said: str) -> bool:

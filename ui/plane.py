@@ -9,7 +9,7 @@ from mediator.neutrality import WARMTH_FLOOR, gap_interval, pareto_front, tilt_k
 from mediator.schema import Candidate, Scores, Strategy
 from mediator.session import Mark
 from ui.components import Names, attributes, describe_scores, shortened, side_words
-from ui.strings import say
+from ui.strings import decimal, figure, say
 
 LONGEST_TOOLTIP = 400
 """Characters of a proposal's text that a point shows."""
@@ -71,10 +71,10 @@ def plane(points: Sequence[PlanePoint], names: Names, language: str) -> str:
         f'<h2 id="eh-plane-title">{escape(say(language, "plane.title"))}</h2>'
         f'<p class="eh-quiet" id="eh-plane-how">{escape(say(language, "plane.how"))}</p>'
         f'<div class="eh-plane-frame"><span class="eh-axis-y" aria-hidden="true">'
-        f"{escape(say(language, 'plane.warmth'))} ↑</span>{_ticks('y')}"
+        f"{escape(say(language, 'plane.warmth'))} ↑</span>{_ticks('y', language)}"
         f'<div class="eh-plot">{nothing}<svg role="group"{known}>'
         f"{_background(language)}{_front_line(line)}{drawn}"
-        f'</svg><div class="eh-tip" aria-hidden="true" hidden></div></div>{_ticks("x")}'
+        f'</svg><div class="eh-tip" aria-hidden="true" hidden></div></div>{_ticks("x", language)}'
         f'<span class="eh-axis-x" aria-hidden="true">{escape(say(language, "plane.gap"))} →</span></div>'
         f"{_key(names, language)}{_table(points, front, names, language)}</section>"
     )
@@ -190,15 +190,21 @@ def _named(point: PlanePoint, front: bool, language: str) -> str:
 
 
 def _figures(scores: Scores, language: str) -> str:
-    gap, interval = f"{scores.gap:.2f}", gap_interval(scores)
+    gap, interval = figure(language, scores.gap), gap_interval(scores)
     if interval is not None:
-        gap = say(language, "plane.gap_between", gap=gap, low=f"{interval[0]:.2f}", high=f"{interval[1]:.2f}")
-    return say(language, "plane.figures", gap=gap, warmth=f"{scores.warmth:.2f}")
+        gap = say(
+            language,
+            "plane.gap_between",
+            gap=gap,
+            low=figure(language, interval[0]),
+            high=figure(language, interval[1]),
+        )
+    return say(language, "plane.figures", gap=gap, warmth=figure(language, scores.warmth))
 
 
-def _ticks(axis: str) -> str:
+def _ticks(axis: str, language: str) -> str:
     ticks = _TICKS if axis == "x" else tuple(reversed(_TICKS))
-    body = "".join(f"<span>{f'{tick:.2f}'.rstrip('0').rstrip('.')}</span>" for tick in ticks)
+    body = "".join(f"<span>{decimal(language, f'{tick:g}')}</span>" for tick in ticks)
     return f'<div class="eh-ticks-{axis}" aria-hidden="true">{body}</div>'
 
 
@@ -248,8 +254,8 @@ def _table(points: Sequence[PlanePoint], front: set[int], names: Names, language
 def _row(point: PlanePoint, front: bool, names: Names, language: str) -> str:
     cells = (
         str(point.round),
-        f"{point.scores.gap:.2f}",
-        f"{point.scores.warmth:.2f}",
+        figure(language, point.scores.gap),
+        figure(language, point.scores.warmth),
         describe_scores(point.scores, names, language),
         shortened(point.text, LONGEST_START),
     )

@@ -14,6 +14,7 @@ from mediator.report import LARGEST_FILE, as_html, as_json, as_markdown, from_js
 from mediator.resources import asset
 from mediator.session import LONGEST_TITLE, Session, SessionSummary
 from ui.components import status
+from ui.error_words import in_language
 from ui.files import download_slot, file_payload, file_picker
 from ui.request_body import LARGEST as LARGEST_BODY
 from ui.session_list import FORMATS, Format, Panel, View, last_page, session_list, title_of
@@ -118,7 +119,7 @@ class SessionsTab:
             else:
                 view, said = self._changed(action, session_id, data, view, search or "", language)
         except EvenhandError as error:
-            return *self._drawn(view, search, here, language, status(str(error), "error")), file
+            return *self._drawn(view, search, here, language, status(in_language(language, error), "error")), file
         except Exception as error:  # noqa: BLE001 - the reader of the page gets a sentence, the log the traceback
             _log.exception("the Sessions tab failed", exc_info=error)
             return *self._drawn(view, search, here, language, status(say(language, "sessions.fault"), "error")), file
@@ -135,7 +136,7 @@ class SessionsTab:
             name = _NO_FILE_NAME.sub(" ", str(data.get("name", "")))[:100] or "The file"
             session = self._workspace.disk.add(from_json(str(data.get("text", "")), name))
         except EvenhandError as error:
-            return *self._drawn(view, search, here, language, status(str(error), "error")), search
+            return *self._drawn(view, search, here, language, status(in_language(language, error), "error")), search
         view = _moved(replace(view, page=0, panel="", target="", deleted=""), f"open:{session.id}")
         said = say(language, "sessions.imported", title=self._title(session.id, language))
         return *self._drawn(view, "", here, language, status(said)), ""
@@ -147,7 +148,7 @@ class SessionsTab:
             pairs = pairs_of(words, language)
             counts = occurrences(self._workspace.open(session_id), pairs)
         except EvenhandError as error:
-            return str(error)
+            return in_language(language, error)
         said = say(language, "sessions.preview", count=sum(counts))
         # The same word once more counts 0, too: it is found where it is first.
         folded = [word.casefold() for word, _ in pairs]
@@ -166,7 +167,7 @@ class SessionsTab:
         try:
             found = self._found(search, here)
         except EvenhandError as error:
-            return view, "", status(str(error), "error")
+            return view, "", status(in_language(language, error), "error")
         private = here if self._workspace.is_private(here) else ""
         view = replace(view, page=last_page(view.page, len(found)))
         listed = session_list(found, view, language, searched=bool(search.strip()), here=here, private=private)

@@ -1,15 +1,17 @@
-"""The words of the page, in each language: one catalogue for Gradio's components and for our own HTML.
+"""The words and figures of the page, in each language: one catalogue for Gradio's components and for our own HTML.
 
 The texts are in assets/strings/<language>/<part>.yaml: a file of each part of the page, with the same keys in each
 language. A key is named ``part.name``.
 """
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from mediator.memory import gigabytes
 from mediator.resources import asset
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 LANGUAGES = ("en", "de")
 """English first: what a browser gets that asks for a language we do not have."""
+
+_POINT = re.compile(r"(?<=\d)\.(?=\d)")
 
 
 def say(language: str, key: str, **values: object) -> str:
@@ -35,6 +39,25 @@ def say(language: str, key: str, **values: object) -> str:
     if "count" in values and key not in texts:
         key = f"{key}.one" if values["count"] == 1 else f"{key}.other"
     return texts[key].format(**values) if values else texts[key]
+
+
+def figure(language: str, value: float, digits: int = 2, *, signed: bool = False) -> str:
+    """Write a number for a reader, with so many decimals: ``0.45``, in German ``0,45``. Plain text.
+
+    Not for machines: attributes such as ``aria-valuenow``, data and CSS have points in every language.
+    """
+    value = round(value, digits) + 0.0  # which makes 0 of -0
+    return decimal(language, f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}")
+
+
+def decimal(language: str, text: str) -> str:
+    """Put numbers that are written already, and the words around them, into a language's sign for decimals."""
+    return _POINT.sub(",", text) if language == "de" else text
+
+
+def size_words(language: str, size: float) -> str:
+    """Write bytes for a reader: ``5.4 GB``, in German ``5,4 GB``."""
+    return decimal(language, gigabytes(int(size)))
 
 
 @cache

@@ -14,6 +14,7 @@ from mediator.settings import without_keys
 from trainer.runs import runs
 from ui import train_draft
 from ui.components import status
+from ui.error_words import in_language
 from ui.strings import LANGUAGES, language_of, say, translator
 from ui.train_checks import checked, config_of, extra_is_missing
 from ui.train_form import missing_extra, offers, run_form
@@ -206,7 +207,7 @@ def _guarded(work: Callable[[], None], language: str) -> str:
     try:
         work()
     except EvenhandError as error:
-        return status(without_keys(str(error)), "error")
+        return status(without_keys(in_language(language, error)), "error")
     except Exception as error:  # noqa: BLE001 - the reader of the page gets a sentence, the log the traceback
         _log.exception("the Train tab failed", exc_info=error)
         return status(say(language, "train.fault"), "error")

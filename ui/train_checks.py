@@ -14,9 +14,10 @@ from trainer.alignment.config import CONFIGS, RecipeConfig, make_config
 from trainer.dataset.data import Example, read_examples
 from trainer.preflight.check import Estimate, check
 from trainer.runs.runs import command_of
-from ui.strings import say
-from ui.train_settings import FILES, FOLDS, PATHS, Draft, default_value, settings_of
-from ui.train_words import amount
+from ui.error_words import in_language
+from ui.strings import figure, say, size_words
+from ui.train_settings import FILES, FOLDS, PATHS, Draft, settings_of
+from ui.train_words import setting
 
 LARGEST_DATA = 100_000_000
 """Bytes of a data set that is read while one types; a larger one is read when the run starts."""
@@ -40,7 +41,7 @@ def checked(draft: Draft, language: str) -> dict[str, Any]:
     settings, problems = settings_of(draft, language)
     slots = {f"field-{name}": _problem(text) for name, text in problems.items()}
     for name in settings.keys() - {*PATHS, *FILES, "trunk_cache"}:
-        slots[f"field-{name}"] = _quiet(say(language, "train.default", value=_default(draft, name)))
+        slots[f"field-{name}"] = _quiet(say(language, "train.default", value=_default(draft, name, language)))
     for name in _DATA:
         if text := str(settings.get(name, "")):
             slots[f"field-{name}"], good = _data(text, language)
@@ -81,8 +82,8 @@ def views_of(path: str, ids: frozenset[str]) -> Mapping[str, Example]:
         return {}
 
 
-def _default(draft: Draft, name: str) -> str:
-    return str(default_value(CONFIGS[draft.recipe].model_fields[name].default))
+def _default(draft: Draft, name: str, language: str) -> str:
+    return setting(CONFIGS[draft.recipe].model_fields[name].default, language)
 
 
 def _estimated(draft: Draft, settings: dict[str, Any], problems: dict[str, str], language: str) -> dict[str, str]:
@@ -95,8 +96,8 @@ def _estimated(draft: Draft, settings: dict[str, Any], problems: dict[str, str],
         config = make_config(draft.recipe, settings, say(language, "train.the_form"))
         estimate = check(draft.recipe, config, processes=int(draft.processes))
     except (EvenhandError, OSError) as error:
-        return {"estimate": _problem(str(error))}
-    notes = "".join(f'<p class="eh-note">{escape(note)}</p>' for note in estimate.notes)
+        return {"estimate": _problem(in_language(language, error if isinstance(error, EvenhandError) else str(error)))}
+    notes = "".join(f'<p class="eh-note">{escape(in_language(language, note))}</p>' for note in estimate.notes)
     return {"estimate": f'<p class="eh-train-needs">{escape(_needs(estimate, language))}</p>{notes}'}
 
 
@@ -110,14 +111,14 @@ def _needs(estimate: Estimate, language: str) -> str:
             say(
                 language,
                 f"train.needs_{kind}",
-                memory=amount(estimate.memory_bytes, language),
-                free=amount(estimate.memory_free, language),
+                memory=size_words(language, estimate.memory_bytes),
+                free=size_words(language, estimate.memory_free),
             ),
             say(
                 language,
                 "train.needs_disk",
-                disk=amount(estimate.disk_bytes, language),
-                free=amount(estimate.disk_free, language),
+                disk=size_words(language, estimate.disk_bytes),
+                free=size_words(language, estimate.disk_free),
             ),
             _weights(estimate, language),
             steps,
@@ -128,9 +129,7 @@ def _needs(estimate: Estimate, language: str) -> str:
 def _weights(estimate: Estimate, language: str) -> str:
     """Say how many weights there are and how many of them learn."""
     size, unit = (1e9, "billion") if estimate.parameters >= 1e9 else (1e6, "million")
-    learn, every = (f"{count / size:.2f}" for count in (estimate.trainable, estimate.parameters))
-    if language == "de":
-        learn, every = learn.replace(".", ","), every.replace(".", ",")
+    learn, every = (figure(language, count / size) for count in (estimate.trainable, estimate.parameters))
     return say(language, f"train.weights_{unit}", learn=learn, all=every)
 
 
@@ -142,7 +141,7 @@ def _data(named: str, language: str) -> tuple[str, bool]:
             return _quiet(say(language, "train.data_large")), True
         examples = _read(named, signature)
     except EvenhandError as error:
-        return _problem(str(error)), False
+        return _problem(in_language(language, error)), False
     candidates = sum(len(example.candidates) for example in examples)
     words = (say(language, "train.disputes", count=len(examples)), say(language, "train.candidates", count=candidates))
     bare = sum(not example.candidates for example in examples)

@@ -5,18 +5,20 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from mediator.errors import EvenhandError
 from mediator.schema import Scores
 from trainer.alignment.config import CONFIGS
 from trainer.dataset.data import Example
 from trainer.export.jobs import ExportJob
 from trainer.runs.runs import Run
 from ui.components import attributes, balance, describe_scores, folded, names_of, shortened
-from ui.strings import say
+from ui.error_words import in_language
+from ui.strings import say, size_words
 from ui.train_export import export_choice, exports_part
 from ui.train_metrics import Metrics, curves, latest
-from ui.train_settings import choice_words, default_value, fields_of, label_of
+from ui.train_settings import choice_words, fields_of, label_of
 from ui.train_state import far_words, progress_bar, progress_words, state_tag, title_of
-from ui.train_words import amount, figure, moment
+from ui.train_words import figure, moment, setting
 
 MOST_SAMPLES = 30
 """Samples that are shown, the latest first."""
@@ -71,7 +73,7 @@ def run_detail(shown: Shown, language: str) -> str:
         f'<article class="eh-train-run" aria-labelledby="eh-train-title"{attributes(data_run=run.id)}>'
         f'<header><h3 id="eh-train-title" tabindex="-1"{attributes(data_focus=f"title-{run.id}")}>{escape(title)}</h3>'
         f'{state_tag(run, language)}</header><p class="eh-out-of-sight" role="status">{escape(aloud)}</p>'
-        f"{_facts(run, language)}{_said(run)}{_progress(run, language)}"
+        f"{_facts(run, language)}{_said(run, language)}{_progress(run, language)}"
         f'<div class="eh-row-actions">{_actions(shown, language)}</div>'
         f"{exports_part(run, shown.exports or (), shown.export_logs, language, with_writer=shown.with_writer)}"
         f"{_figures(shown, language)}{charts}{_samples(shown, language)}"
@@ -90,9 +92,9 @@ def _facts(run: Run, language: str) -> str:
     return f'<p class="eh-quiet">{" · ".join(facts)}</p>'
 
 
-def _said(run: Run) -> str:
+def _said(run: Run, language: str) -> str:
     """Why it ended, or what to know while it works."""
-    words = escape(f"{run.message} {run.hint}".strip())
+    words = escape(in_language(language, EvenhandError(run.message, run.hint)).strip())
     if not words:
         return ""
     return (
@@ -160,7 +162,7 @@ def _figures(shown: Shown, language: str) -> str:
     for name in _FIGURES:
         value = latest(shown.metrics, name)
         if value is not None:
-            words = amount(value, language) if name.endswith("_bytes") else figure(value, language)
+            words = size_words(language, value) if name.endswith("_bytes") else figure(value, language)
             facts.append((say(language, f"train.{name}"), words))
     rows = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in facts)
     return f'<dl class="eh-train-figures">{rows}</dl>' if rows else ""
@@ -248,7 +250,7 @@ def _changed(name: str, config: Any, language: str) -> str:
     default = config.model_fields[name].default
     if default == "":
         return ""
-    words = choice_words(name, default, language) if isinstance(default, bool) else str(default_value(default))
+    words = setting(default, language)
     return f' <span class="eh-quiet">({escape(say(language, "train.default", value=words))})</span>'
 
 

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from mediator.errors import EvenhandError
 from trainer.export.jobs import USUAL, ExportJob
 from trainer.runs.runs import Run
 from ui.components import attributes, folded
-from ui.strings import say
+from ui.error_words import in_language
+from ui.strings import decimal, say, size_words
 from ui.train_state import progress_bar, state_tag
-from ui.train_words import amount, duration, figure, number_words
+from ui.train_words import duration, figure
 
 if TYPE_CHECKING:
     from trainer.export.exporting import Result
@@ -71,7 +73,7 @@ def exports_part(
 
 
 def _offer(name: str, kind: str, weights: int, language: str) -> str:
-    size = say(language, "export.size", size=amount(weights * _BITS[kind] / 8, language)) if weights else ""
+    size = say(language, "export.size", size=size_words(language, weights * _BITS[kind] / 8)) if weights else ""
     field = attributes(name=name, value=kind, data_kept=name, data_focus=f"{name}-{kind}")
     checked = " checked" if kind == USUAL else ""
     return (
@@ -84,8 +86,8 @@ def _card(run: Run, job: ExportJob, log: str, language: str, with_writer: bool) 
     title = say(language, "export.title", kind=job.kind)
     state = say(language, f"train.state_{job.run.state}")
     aloud = say(language, "train.aloud", title=title, state=state)
-    size = f'<span class="eh-quiet">{escape(amount(job.result.size, language))}</span>' if job.result else ""
-    words = "" if job.active else escape(f"{job.run.message} {job.run.hint}".strip())
+    size = f'<span class="eh-quiet">{escape(size_words(language, job.result.size))}</span>' if job.result else ""
+    words = "" if job.active else escape(_ended(job, language))
     kind = "eh-problem" if job.run.state == "failed" else "eh-note"
     said = f'<p class="{kind}">{words}</p>' if words else ""
     key = f"{run.id}-{job.kind}"
@@ -105,6 +107,10 @@ def _card(run: Run, job: ExportJob, log: str, language: str, with_writer: bool) 
         f"{_progress(run, job, language)}{said}{_file(run, job, language, with_writer)}"
         f"{_check(job.result, key, language) if job.result else ''}{tail}</article>"
     )
+
+
+def _ended(job: ExportJob, language: str) -> str:
+    return in_language(language, EvenhandError(job.run.message, job.run.hint))
 
 
 def _progress(run: Run, job: ExportJob, language: str) -> str:
@@ -168,7 +174,7 @@ def _check(result: "Result", key: str, language: str) -> str:
     rows = "".join(_row(finding, check, language) for finding in check.findings)
     title = say(language, "export.check")
     label = attributes(aria_label=title, data_scroll=f"check-{key}")
-    remarks = list(check.left_out)
+    remarks = [in_language(language, note) for note in check.left_out]
     if check.reference:
         remarks.append(say(language, f"export.reference_{check.reference}"))
     below = f'<p class="eh-quiet">{escape(" ".join(remarks))}</p>' if remarks else ""
@@ -225,5 +231,5 @@ def _found(finding: "Finding", check: "SelfCheck", language: str) -> str:
 def _limit(finding: "Finding", language: str) -> str:
     if finding.limit in ("", "all"):
         return say(language, "export.limit_all") if finding.limit else ""
-    limit = number_words(finding.limit.replace("%", "\u00a0%" if language == "de" else "%"), language)
+    limit = decimal(language, finding.limit.replace("%", "\u00a0%" if language == "de" else "%"))
     return say(language, "export.limit_most" if finding.what in _AT_MOST else "export.limit_least", limit=limit)

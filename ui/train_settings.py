@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
 from trainer.alignment.config import CONFIGS, Recipe, RecipeConfig
-from ui.strings import catalogue, say
+from ui.strings import catalogue, decimal, say
 from ui.train_words import setting, typed
 
 LONGEST_VALUE = 4096
@@ -216,7 +216,8 @@ def _check_bounds(number: float, metadata: Sequence[Any], language: str) -> None
     bounds = {name: getattr(one, name) for one in metadata for name in _FITS if hasattr(one, name)}
     if all(_FITS[name](number, bound) for name, bound in bounds.items()):
         return
-    least, more, most, under = (bounds.get(name) for name in _FITS)
+    words = {name: decimal(language, str(bound)) for name, bound in bounds.items()}
+    least, more, most, under = (words.get(name) for name in _FITS)
     if least is not None and under is not None:
         raise ValueError(say(language, "train.bad_under", least=least, most=under))
     if least is not None and most is not None:

@@ -5,6 +5,7 @@ from html import escape
 
 from trainer.runs.runs import Run
 from ui.components import attributes, data_words, placeholder, shortened
+from ui.error_words import in_language
 from ui.strings import say
 from ui.train_compare import comparison
 from ui.train_detail import Shown, run_detail
@@ -56,7 +57,7 @@ def _row(run: Run, language: str, *, chosen: bool, ticked: bool, full: bool) -> 
         disabled="" if full and not ticked else None,
         checked="" if ticked else None,
     )
-    line = shortened(run.message, 90) if run.state == "failed" else far_words(run, language)
+    line = shortened(in_language(language, run.message), 90) if run.state == "failed" else far_words(run, language)
     return (
         f'<li class="eh-run"><button type="button" class="eh-run-open"{shown}>'
         f'<span class="eh-run-title">{escape(title)}</span><span class="eh-run-when">{state_tag(run, language)}'

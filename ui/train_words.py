@@ -3,8 +3,7 @@
 import math
 from datetime import datetime
 
-from mediator.memory import gigabytes
-from ui.strings import say
+from ui.strings import decimal, say
 
 
 def figure(value: float, language: str, digits: int = 3) -> str:
@@ -17,15 +16,15 @@ def figure(value: float, language: str, digits: int = 3) -> str:
         text = f"{value:.0f}"
     elif mark:
         text = f"{mantissa}e{int(exponent)}"
-    return number_words(text, language)
+    return decimal(language, text)
 
 
 def setting(value: object, language: str) -> str:
-    """Write the value of a setting as it is typed into its field; yes and no in words."""
+    """Write the value of a setting for a reader; yes and no in words. It can be typed into its field like this."""
     if isinstance(value, bool):
         return say(language, "train.value_yes" if value else "train.value_no")
     if isinstance(value, float):
-        return typed(value)
+        return decimal(language, typed(value))
     return str(value)
 
 
@@ -35,16 +34,6 @@ def typed(value: float) -> str:
     mantissa, mark, exponent = text.partition("e")
     text = mantissa if not mark else f"{mantissa}e{int(exponent)}"
     return text.removesuffix(".0")
-
-
-def share(value: float, language: str) -> str:
-    """Write 0..1 as a number with two decimals."""
-    return number_words(f"{value:.2f}", language)
-
-
-def amount(size: float, language: str) -> str:
-    """Write bytes."""
-    return number_words(gigabytes(int(size)), language)
 
 
 def duration(seconds: float, language: str) -> str:
@@ -68,8 +57,3 @@ def moment(seconds: float, language: str) -> str:
     month = say(language, "sessions.months").split(",")[time.month - 1]
     clock = {"hour": f"{time.hour:02}", "minute": f"{time.minute:02}"}
     return say(language, "sessions.date", day=time.day, month=month, year=time.year, **clock)
-
-
-def number_words(text: str, language: str) -> str:
-    """Write a number that is written already with the sign for decimals of the language."""
-    return text.replace(".", ",") if language == "de" else text

@@ -5,6 +5,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from mediator.resources import asset
+from ui.strings import language_of, say
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -25,8 +26,8 @@ HEAD = (
 
 
 @cache
-def manifest() -> bytes:
-    """Return the web app manifest as JSON."""
+def manifest(language: str = "en") -> bytes:
+    """Return the web app manifest as JSON, in a language of the page."""
     icons = [
         {"src": path, "sizes": sizes, "type": "image/png", "purpose": purpose}
         for path, (_, sizes, purpose) in _ICONS.items()
@@ -36,7 +37,8 @@ def manifest() -> bytes:
         "id": "/",
         "name": "Evenhand",
         "short_name": "Evenhand",
-        "description": "Drafts compromises between two points of view and shows how close each comes to both.",
+        "lang": language,
+        "description": say(language, "common.manifest"),
         "start_url": "/",
         "scope": "/",
         "display": "standalone",
@@ -55,19 +57,25 @@ class WebManifest:
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Serve one request."""
-        found = _content(scope["path"]) if scope["type"] == "http" else None
+        found = _content(scope["path"], _language(scope)) if scope["type"] == "http" else None
         if found is None:
             await self._app(scope, receive, send)
             return
         kind, body = found
-        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), (b"vary", b"accept-language")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
-def _content(path: str) -> tuple[bytes, bytes] | None:
+def _language(scope: "Scope") -> str:
+    from starlette.requests import Request
+
+    return language_of(Request(scope))
+
+
+def _content(path: str, language: str) -> tuple[bytes, bytes] | None:
     if path == "/manifest.json":
-        return b"application/manifest+json", manifest()
+        return b"application/manifest+json", manifest(language)
     if path in _VECTOR:
         return b"image/svg+xml", _read("icon.svg")
     if path in _ICONS:

@@ -97,6 +97,8 @@ def test_the_figures_name_the_people_and_what_chance_may_do():
     assert rows["Average tilt with the sides exchanged"] == "towards neither"
     assert rows["What the place did"] == "0.06 (chance alone may reach 0.09)"
     assert rows["Do the scores exchange with the sides?"] == "yes, exactly"
+    german = read(audit("same_scores", tilt_original=0.12, position_bias=0.06, chance=0.09), "de").texts
+    assert {"0,12 zu A (Ann)", "0,06 (der Zufall allein kann 0,09 erreichen)"} <= set(german)
 
 
 def test_a_proposal_without_a_partner_stands_alone():

@@ -1,6 +1,7 @@
 """ui/cards.py and ui/card_folds.py: the cards say what they show, keep their structure, and offer what can be done."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -187,6 +188,15 @@ def test_the_history_holds_every_wording_with_its_numbers_and_marks_the_one_in_u
     assert "A 0.90 · B 0.30 · much closer to A, far from B" in read.texts
     assert len(read.all("button", data_text=True)) == 1
     assert "eh-history" not in drawn(proposal())
+
+
+def test_figures_have_commas_in_german_and_points_for_machines():
+    sentences = [SentenceInfluence("Share.", 0, 1, 0.25, 0.0, tilts=True), SentenceInfluence("Do.", 1, 2, 0.0, 0.0)]
+    html = drawn(proposal(scores=UNSURE), edited(), language="de") + sentence_view(sentences, NOBODY, "de")
+    assert not re.search(r"\d\.\d", Reader(html).text)
+    assert "0,70 ± 0,10" in Reader(html).text
+    assert "zieht um 0,25" in Reader(html).text
+    assert re.search(r"--eh-low:\d+\.\d%", html)
 
 
 def test_the_numbers_are_folded_away():

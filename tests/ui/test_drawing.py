@@ -41,6 +41,10 @@ def test_a_round_that_failed_says_why_and_hides_no_tag():
     shown = drawing.board(session_of(failed), 0, "en")
     assert "No &lt;b&gt;connection" in shown
     assert "<b>" not in shown
+    known = entry(1).model_copy(update={"state": "failed", "problem": "M wrote no compromise at all. Ask again."})
+    assert "Diese Runde ist misslungen: M hat gar keinen Kompromiss geschrieben." in drawing.board(
+        session_of(known), 0, "de"
+    )
 
 
 def test_looking_back_is_said_and_offers_the_way_back():

@@ -1,5 +1,7 @@
 """ui/plane.py: every proposal is a point where its scores say, can be reached without a mouse, and is in the table."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -137,3 +139,10 @@ def test_two_hundred_points_stay_within_reason():
     html = plane([point(f"p{index}", index / 200, 0.5, text="word " * 200) for index in range(200)], NOBODY, "en")
     assert len(points_of(html)) == 200
     assert len(html) < 500_000
+
+
+def test_figures_have_commas_in_german_and_points_for_machines():
+    html = plane([point(a=0.8, b=0.55), point("p2", a=0.7, b=0.6, half=0.1)], NOBODY, "de")
+    assert not re.search(r"\d\.\d", Reader(html).text)
+    assert {"0,25", "0,75"} <= set(Reader(html).texts)
+    assert [float(found["data-gap"]) for found in points_of(html)] == [0.25, 0.1]

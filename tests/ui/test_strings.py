@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from mediator.resources import asset
-from ui.strings import LANGUAGES, catalogue, language_of, say, translator
+from ui.strings import LANGUAGES, catalogue, decimal, figure, language_of, say, size_words, translator
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = sorted(path.stem for path in asset("strings", "en").glob("*.yaml"))
@@ -168,3 +168,56 @@ def test_whoever_names_no_language_gets_english() -> None:
 
 def test_gradio_gets_the_same_texts() -> None:
     assert translator().translations == {language: dict(catalogue(language)) for language in LANGUAGES}
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "signed", "english", "german"),
+    [
+        (0.454, 2, False, "0.45", "0,45"),
+        (-0.3, 2, True, "-0.30", "-0,30"),
+        (0.05, 2, True, "+0.05", "+0,05"),
+        (-0.001, 2, True, "+0.00", "+0,00"),  # there is no minus nothing
+        (12.0, 1, False, "12.0", "12,0"),
+    ],
+)
+def test_a_figure_has_the_decimal_sign_of_its_language(
+    value: float, digits: int, signed: bool, english: str, german: str
+) -> None:
+    assert figure("en", value, digits, signed=signed) == english
+    assert figure("de", value, digits, signed=signed) == german
+
+
+def test_words_around_a_figure_keep_their_points() -> None:
+    assert decimal("de", "Etwa 3.5 GB. Mehr nicht.") == "Etwa 3,5 GB. Mehr nicht."
+    assert (size_words("en", 5.4e9), size_words("de", 5.4e9)) == ("5.4 GB", "5,4 GB")
+
+
+NOT_SHOWN = {"cli", "listening", "serving", "password", "window", "refusal"}
+"""Modules of ui/ that speak to the command line or to programs, not on the page."""
+
+SHOWN_IN_GERMAN_TOO = ("The file", "Something went wrong inside Evenhand.")
+"""Beginnings of what ui.error_words puts into the page's language where it is shown."""
+
+
+def test_no_english_sentence_is_written_into_the_code_of_the_page() -> None:
+    """Sentences of the page stand in the catalogue. Those of errors have a test of their own: test_error_words.py."""
+    found = []
+    for path in sorted((ROOT / "ui").glob("*.py")):
+        if path.stem in NOT_SHOWN:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        elsewhere: set[int] = set()  # docstrings, the log, and what is raised
+        for node in ast.walk(tree):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                elsewhere.add(id(node.value))
+            elif isinstance(node, ast.Raise) or called.startswith("_log.") or called.endswith(("Error", "__init__")):
+                elsewhere |= {id(part) for part in ast.walk(node)}
+        texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in elsewhere]
+        found += [
+            f"{path.name}:{node.lineno}: {node.value}"
+            for node in texts
+            if isinstance(node.value, str) and re.match(r"[A-Z][a-z]+ [a-z]+( |$)", node.value)
+            if not node.value.startswith(SHOWN_IN_GERMAN_TOO)
+        ]
+    assert found == []

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from mediator.cancellation import Cancellation, Cancelled
@@ -13,10 +14,13 @@ from mediator.swap_audit import AuditProgress, SwapAudit, audit
 from ui.audit_view import audit_view
 from ui.components import Names
 from ui.engine import Engine
+from ui.error_words import in_language
 from ui.forms import options_of
 from ui.strings import say
 
 SECONDS_BETWEEN_UPDATES = 0.25
+SECONDS_BETWEEN_QUESTIONS = 1.0
+"""How often it is asked whether an audit is still for somebody."""
 
 
 @dataclass
@@ -56,9 +60,18 @@ class Auditing:
                 running.cancellation.cancel()
 
     async def run(
-        self, session_id: str, window: str, dispute: Dispute, form: Form, names: Names, language: str
-    ) -> AsyncIterator[tuple[str, str, bool]]:
+        self,
+        session_id: str,
+        window: str,
+        dispute: Dispute,
+        form: Form,
+        names: Names,
+        language: str,
+        still_wanted: Callable[[], None] = lambda: None,
+    ) -> AsyncGenerator[tuple[str, str, bool], None]:
         """Run the audit for a window; yields what to show (HTML), the line of status, and whether it still runs.
+
+        ``still_wanted`` is called now and then, in a thread: what it raises ends the audit, and is raised here.
 
         Raises:
             EvenhandError: an option is out of range, or the writer failed.
@@ -88,10 +101,13 @@ class Auditing:
 
         threading.Thread(target=work, name="swap-audit", daemon=True).start()
         try:
-            said = None
+            said, asked = None, time.monotonic()
             while not running.ended.is_set():
                 if running.cancellation.cancelled and not running.begun:
                     break  # loading a writer cannot be broken off: it is left behind
+                if time.monotonic() - asked >= SECONDS_BETWEEN_QUESTIONS:
+                    await asyncio.to_thread(still_wanted)
+                    asked = time.monotonic()
                 line = self._line(running, language)
                 if line != said:
                     said = line
@@ -107,9 +123,10 @@ class Auditing:
         result = running.result
         if result is None or result.verdict is None:
             problem = None if result is None or stopped else result.original.problem or result.swapped.problem
-            yield "", problem or say(language, "mediate.audit_stopped"), False
+            yield "", in_language(language, problem or "") or say(language, "mediate.audit_stopped"), False
         else:
-            yield audit_view(result, names, language), say(language, "mediate.audit_done"), False
+            html = await asyncio.to_thread(audit_view, result, names, language)
+            yield html, say(language, "mediate.audit_done"), False
 
     def _line(self, running: _Audit, language: str) -> str:
         if running.cancellation.cancelled:

@@ -11,22 +11,11 @@ from mediator.schema import Dispute
 from mediator.session import LONGEST_TITLE
 from ui.fields import Fields, make_comment, make_model, make_options, make_side, make_summary
 from ui.files import download_slot, file_picker
+from ui.mediate_scripts import ON_LOAD
 from ui.strings import translator
 
 SECONDS_BETWEEN_LOOKS = 3.0
 """How often a window looks whether another one changed its session."""
-
-# What is typed is saved when the typing pauses, and at once when a field or the page is left.
-_WHEN_TYPED = """
-let waiting;
-const save = () => { if (waiting) { clearTimeout(waiting); waiting = undefined; trigger("typed", {}); } };
-const later = () => { clearTimeout(waiting); waiting = setTimeout(save, 400); };
-const page = element.closest(".tabitem") || document;
-page.addEventListener("input", later);
-page.addEventListener("focusout", save);
-document.addEventListener("visibilitychange", save);
-window.addEventListener("pagehide", save);
-"""
 
 
 class MediateLayout:
@@ -116,7 +105,7 @@ class MediateLayout:
             self.run_audit = gr.Button(t("mediate.audit_run"), elem_id="eh-run-audit", scale=0)
             self.audit = gr.HTML("", elem_id="eh-audit", apply_default_css=False, js_on_load=script)
         self.download = download_slot()
-        self.typing = gr.HTML("", visible="hidden", apply_default_css=False, js_on_load=_WHEN_TYPED)
+        self.typing = gr.HTML("", visible="hidden", apply_default_css=False, js_on_load=ON_LOAD)
         self.clock = gr.Timer(SECONDS_BETWEEN_LOOKS)
 
     @property

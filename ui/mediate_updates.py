@@ -10,11 +10,12 @@ from mediator.errors import EvenhandError
 from mediator.models import hears_feedback, parse_model
 from mediator.safety import concerns
 from mediator.schema import Dispute
-from mediator.session import Form, Round, Session
+from mediator.session import Form, Session
 from mediator.settings import default_model
 from ui import drawing
 from ui.board import outcome
 from ui.components import safety_note, status, unknown_writer, where_the_text_goes, word_count
+from ui.error_words import in_language
 from ui.fields import model_choices
 from ui.forms import dispute_of, view_text
 from ui.mediate_layout import MediateLayout
@@ -22,6 +23,23 @@ from ui.running import Running
 from ui.strings import say
 
 Updates = dict[Any, Any]
+
+
+class Told:
+    """What one stream has told the page. What still stands is not sent again: it would be built and drawn anew."""
+
+    def __init__(self) -> None:
+        self._values: Updates = {}
+
+    def news(self, updates: Updates) -> Updates:
+        """Return those of the updates that say something else than before."""
+        news = {
+            output: value
+            for output, value in updates.items()
+            if output not in self._values or self._values[output] != value
+        }
+        self._values |= news
+        return news
 
 
 def opened(page: MediateLayout, session: Session | None, private: bool, language: str) -> Updates:
@@ -49,21 +67,24 @@ def opened(page: MediateLayout, session: Session | None, private: bool, language
     }
     if session is not None:
         updates[page.title] = session.title
-    entry = drawing.shown_round(session, 0)
-    known = entry is not None and entry.state != "running"
-    updates[page.status] = _outcome(entry, language) if known and entry else status(say(language, "mediate.ready"))
+    updates[page.status] = how_it_ended(session, language)
     return updates
 
 
 def settled(page: MediateLayout, session: Session, running: Running | None, language: str) -> Updates:
     """Return the page after a round has ended."""
-    updates: Updates = {**drawn(page, session, 0, language), page.live: ""}
-    entry = drawing.shown_round(session, 0)
+    line = how_it_ended(session, language)
     if running is not None and running.fault:
-        updates[page.status] = status(running.problem, "error")
-    elif entry is not None:
-        updates[page.status] = _outcome(entry, language)
-    return updates
+        line = status(in_language(language, running.problem), "error")
+    return {**drawn(page, session, 0, language), page.live: "", page.status: line}
+
+
+def how_it_ended(session: Session | None, language: str) -> str:
+    """Return the line of status after the last round of a session."""
+    entry = drawing.shown_round(session, 0)
+    if entry is None or entry.state == "running":
+        return status(say(language, "mediate.ready"))
+    return status(outcome(entry, language), "error" if entry.state == "failed" else "plain")
 
 
 def drawn(
@@ -75,6 +96,11 @@ def drawn(
         page.plane: drawing.picture(session, language),
         page.shown: shown,
     }
+
+
+def cards_of(page: MediateLayout, updates: Updates) -> str:
+    """Return what `drawn` draws, as one text: two of them are alike when there is nothing new to draw."""
+    return f"{updates[page.board]}{updates[page.plane]}"
 
 
 def beside(page: MediateLayout, form: Form, language: str) -> Updates:
@@ -91,11 +117,7 @@ def beside(page: MediateLayout, form: Form, language: str) -> Updates:
 
 def buttons(page: MediateLayout, *, running: bool, auditing: bool = False) -> Updates:
     """Return which of Propose and Stop can be pressed: Stop ends a round that runs and an audit alike."""
-    return {page.propose: gr.Button(interactive=not running), page.stop: gr.Button(interactive=running or auditing)}
-
-
-def _outcome(entry: Round, language: str) -> str:
-    return status(outcome(entry, language), "error" if entry.state == "failed" else "plain")
+    return {page.propose: gr.update(interactive=not running), page.stop: gr.update(interactive=running or auditing)}
 
 
 def _dispute_or_none(form: Form, language: str) -> Dispute | None:
@@ -113,7 +135,7 @@ def _where(model: str, language: str) -> str:
     try:
         choice = parse_model(model or default_model())
     except EvenhandError as error:
-        return unknown_writer(str(error))
+        return unknown_writer(in_language(language, error))
     return where_the_text_goes(choice.destination, language, hears=hears_feedback(choice))
 
 

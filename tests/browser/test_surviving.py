@@ -1,6 +1,8 @@
 """Nothing a person made is lost: reloads, second windows, closed windows, a killed app, private sessions."""
 
+import json
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -22,6 +24,12 @@ from tests.browser.driving import (
 )
 
 pytestmark = pytest.mark.browser
+
+
+def dispute_file(view_a, view_b, **about_b):
+    """A dispute file as Playwright hands it to the page's chooser."""
+    dispute = {"view_a": {"text": view_a}, "view_b": {"text": view_b, **about_b}}
+    return {"name": "dispute.json", "mimeType": "application/json", "buffer": json.dumps(dispute).encode()}
 
 
 def test_typing_survives_a_reload(page):
@@ -47,6 +55,28 @@ def test_a_reload_in_mid_stream_goes_on_watching(page, slow_server):
     wait_for_status(page, "Done in")
     assert len(cards(page)) == 4
     assert page.is_enabled("#eh-propose")
+
+
+def test_back_and_forward_in_mid_stream_show_what_the_address_names(page, slow_server):
+    write_views(page)
+    choose_writer(page, slow_server.spec("slow"))
+    propose(page)
+    page.wait_for_selector("#eh-live .eh-card")
+    first = page.url
+    page.set_input_files("#eh-open-file input[type=file]", dispute_file("Another view of A.", "Another view of B."))
+    page.wait_for_url(lambda address: address != first)
+    second = page.url
+    assert page.query_selector("#eh-live .eh-card, #eh-cards .eh-card") is None
+    page.go_back()
+    page.wait_for_selector("#eh-live .eh-card, #eh-cards .eh-card")
+    assert (page.url, page.input_value("#eh-text-a textarea")) == (first, VIEW_A)
+    page.go_forward()
+    page.wait_for_function("() => document.querySelector('#eh-text-a textarea')?.value.startsWith('Another')")
+    assert page.url == second
+    assert page.query_selector("#eh-live .eh-card, #eh-cards .eh-card") is None
+    page.go_back()
+    wait_for_status(page, "Done in")
+    assert len(cards(page)) == 4
 
 
 def test_a_second_window_sees_the_stream_and_the_marks(page, browser, slow_server):
@@ -107,6 +137,32 @@ def test_a_killed_app_loses_nothing_finished(browser, tmp_path, slow_server):
         page.click('.eh-trail button[data-round="1"]')
         assert wait_until(lambda: texts(page) == before, 30)
         assert page.query_selector(".eh-kept")
+    context.close()
+
+
+def test_an_opened_file_survives_a_restart_under_an_open_page_with_what_it_told_of_the_authors(browser, tmp_path):
+    told = {"age": "34", "work": "nurse"}
+    context = browser.new_context()
+    with running_app(tmp_path) as app:
+        window = open_page(context.new_page(), app.url)
+        window.set_input_files("#eh-open-file input[type=file]", dispute_file(VIEW_A, VIEW_B, demographics=told))
+        wait_for_status(window, "Opened")
+        assert window.input_value("#eh-text-b textarea") == VIEW_B
+        wait_for_saving(window)
+        window.evaluate("window.isBeforeTheRestart = true")
+    with running_app(tmp_path, port=int(app.url.rpartition(":")[2])):
+        # The page finds by itself that the app was started anew, and reloads.
+        window.wait_for_function(
+            "() => !window.isBeforeTheRestart && document.querySelector('#eh-text-b textarea')?.value", timeout=60_000
+        )
+        window.fill("#eh-text-a textarea", "Another view of A, typed after the restart.")
+
+        def saved():
+            with closing(sqlite3.connect(next((tmp_path / "data").glob("*.sqlite3")))) as store:
+                return [json.loads(form) for (form,) in store.execute("SELECT form_json FROM session")]
+
+        assert wait_until(lambda: "after the restart" in saved()[0]["side_a"]["text"], 60)
+        assert saved()[0]["side_b"]["demographics"] == told
     context.close()
 
 

@@ -1,0 +1,178 @@
+"""The Mediate tab's listeners, called as Gradio does: windows that come, look, turn away, and lose their session."""
+
+import asyncio
+from contextlib import aclosing
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from mediator.session import Form, SideForm
+from mediator.store import Store
+from tests.support.scripted import ScriptedWriter, whole
+from tests.ui.test_auditing import Watched
+from tests.ui.test_running import Endless, OneWriter, wait
+from ui.mediate import MediateTab
+from ui.workspace import Workspace
+
+FORM = Form(
+    side_a=SideForm(text="Quiet, please."),
+    side_b=SideForm(text="Let them play."),
+    model="drafter",
+    strategy="single",
+    count=2,
+)
+
+
+class Lent(OneWriter):
+    """An engine that can be closed."""
+
+    def close(self):
+        pass
+
+
+class Desk:
+    """The tab, a workspace with one session in it, and windows that ask."""
+
+    def __init__(self, folder, writer, kind=Workspace):
+        self.workspace = kind(Lent(writer), Store(folder / "sessions.sqlite3"))
+        with gr.Blocks():
+            self.tab = MediateTab(self.workspace)
+        self.page = self.tab.page
+        self.session_id = self.workspace.create(FORM, "Library", False).id
+
+    def request(self, window, language="en"):
+        query = {"session": self.session_id}
+        return SimpleNamespace(session_hash=window, query_params=query, headers={"accept-language": language})
+
+    def values(self, **typed):
+        """What a window sends that shows the session."""
+        sent = {component: component.value for component in self.page.form} | self.page.fields.write(FORM)
+        sent |= {self.page.session_id: self.session_id, self.page.address: self.session_id, self.page.title: "Library"}
+        return sent | {getattr(self.page.fields, name): value for name, value in typed.items()}
+
+    def tick(self, window, language="en"):
+        return self.tab.on_tick(self.session_id, 0, self.session_id, self.request(window, language))
+
+    def propose(self):
+        return self.workspace.propose(self.session_id, FORM, "en")[0]
+
+
+@pytest.fixture
+def desk_with(tmp_path):
+    made = []
+
+    def make(writer, kind=Workspace):
+        made.append(Desk(tmp_path, writer, kind))
+        return made[-1]
+
+    yield make
+    for desk in made:
+        desk.workspace.close()
+
+
+class EndsWhileItIsRead(Workspace):
+    """A workspace in which what runs in a session ends in the moment after the session was read."""
+
+    def open(self, session_id):
+        session = super().open(session_id)
+        self.mediations.stop(session_id)
+        assert wait(lambda: self.mediations.get(session_id) is None)
+        return session
+
+
+def test_a_page_loaded_while_a_round_ends_shows_its_cards_and_how_it_ended(desk_with):
+    desk = desk_with(Endless(), EndsWhileItIsRead)
+    desk.propose()
+    assert wait(lambda: desk.workspace.disk.get(desk.session_id).rounds[0].proposals)
+    shown = desk.tab.on_load(desk.request("window"))
+    assert desk.page.attach not in shown
+    assert "Stopped." in shown[desk.page.status]
+    assert "eh-card" in shown[desk.page.board]
+
+
+def test_a_page_loaded_in_the_midst_of_a_round_watches_it(desk_with):
+    desk = desk_with(Endless())
+    running = desk.propose()
+    shown = desk.tab.on_load(desk.request("window"))
+    assert shown[desk.page.attach].startswith(running.round.id)
+
+
+def test_a_window_is_told_once_how_a_round_ended_that_it_did_not_watch(desk_with):
+    desk = desk_with(ScriptedWriter(whole("one", "two")))
+    desk.tab.on_load(desk.request("window"))
+    running = desk.propose()
+    assert wait(lambda: running.finished and desk.workspace.mediations.get(desk.session_id) is None)
+    told = desk.tick("window")
+    assert "Done in" in told[desk.page.status]
+    assert "eh-card" in told[desk.page.board]
+    assert desk.page.board not in desk.tick("window")
+
+
+def test_typing_that_changes_nothing_of_the_cards_does_not_draw_them_again(desk_with):
+    desk = desk_with(ScriptedWriter())
+    desk.tab.on_load(desk.request("window"))
+    desk.tab.on_typed(desk.values(summary="A library."), desk.request("window"))
+    assert desk.workspace.open(desk.session_id).form.summary == "A library."
+    assert desk.page.board not in desk.tick("window")
+
+
+def test_a_window_that_turns_to_another_dispute_gets_no_more_of_the_first(desk_with):
+    desk = desk_with(Endless())
+    desk.propose()
+    request = desk.request("window")
+    desk.tab.on_load(request)
+    example = next(iter(desk.tab.disputes))
+
+    async def watch_and_turn():
+        seen, turned = [], {}
+        async with aclosing(desk.tab.on_attach(desk.session_id, request)) as updates:
+            async for update in updates:
+                seen.append(update)
+                if desk.page.live in update and not turned:
+                    values = desk.values() | {desk.page.example: example}
+                    turned = await asyncio.to_thread(desk.tab.on_example, values, request)
+                    seen.clear()
+        return turned, seen
+
+    turned, after = asyncio.run(asyncio.wait_for(watch_and_turn(), 30))
+    assert turned[desk.page.session_id] != desk.session_id
+    assert "new dispute" in turned[desk.page.status]
+    # Gradio sends the last message again when all is over.
+    assert after == [{desk.page.status: gr.skip()}]
+    assert desk.workspace.mediations.get(desk.session_id) is not None, "it goes on for those who come back"
+    late = desk.tab.on_typed(desk.values(summary="Typed just before."), request)
+    assert desk.page.address not in late, "the page's address is that of what it shows"
+    assert desk.workspace.open(desk.session_id).form.summary == "Typed just before."
+
+
+def test_an_audit_of_a_session_that_another_window_deletes_ends_and_says_so(desk_with):
+    writer = Watched()
+    desk = desk_with(writer)
+    request = desk.request("window")
+    desk.tab.on_load(request)
+
+    async def audit_and_delete():
+        last = {}
+        async for update in desk.tab.on_audit(desk.values(), request):
+            last |= {component: value for component, value in update.items() if value != gr.skip()}
+            if desk.page.audit in update and desk.workspace.version(desk.session_id):
+                assert await asyncio.to_thread(writer.began.wait, 30)
+                await asyncio.to_thread(desk.workspace.disk.delete, desk.session_id)
+        return last
+
+    last = asyncio.run(asyncio.wait_for(audit_and_delete(), 60))
+    assert writer.ended.wait(5)
+    for component in (desk.page.audit, desk.page.status):
+        assert "not there any more" in last[component]
+    assert last[desk.page.run_audit]["interactive"]
+    assert not last[desk.page.stop]["interactive"]
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "not there any more"), ("de", "nicht mehr da")])
+def test_a_window_is_told_once_that_its_session_was_deleted(desk_with, language, words):
+    desk = desk_with(ScriptedWriter())
+    desk.tab.on_load(desk.request("window"))
+    desk.workspace.disk.delete(desk.session_id)
+    assert words in desk.tick("window", language)[desk.page.status]
+    assert desk.tick("window") == {desk.page.status: gr.skip()}

@@ -317,6 +317,8 @@ def _example(recipe: str) -> str:
 def _kind(annotation: Any) -> str:
     from typing import get_args
 
+    if annotation == list[str]:
+        return "texts, as [one, other]"
     choices = get_args(annotation)
     if choices:
         return " | ".join(map(str, choices))
@@ -326,4 +328,4 @@ def _kind(annotation: Any) -> str:
 def _written(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if value != "" else "empty"
+    return str(value) if value not in ("", []) else "empty"

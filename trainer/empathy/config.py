@@ -1,8 +1,8 @@
 """What the recipe of the empathy encoder can be told; the defaults are those of the bundled encoder."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mediator.schema import Record
 from trainer.config import Positive, Share, Weight
@@ -24,10 +24,10 @@ class EmpathyConfig(Record):
         "empty for none.",
     )
     opposing: str = Field(default="", description="JSONL of {claim, support, undermine}; empty for none.")
-    left_out: str = Field(
-        default="",
-        description="JSONL whose `row` numbers are lines of `ratings`, from 0: nothing of their raters is learned "
-        "from; empty for none.",
+    left_out: list[str] = Field(
+        default=[],
+        description="JSONL files, or one, whose `row` numbers are lines of `ratings`, from 0: nothing of their raters "
+        "is learned from; empty for none.",
     )
     output: str = Field(default="", description="The folder of the tuned model; empty keeps nothing but the figures.")
     gguf: str = Field(default="", description="Also export to this GGUF file (needs `output`); empty for none.")
@@ -62,7 +62,12 @@ class EmpathyConfig(Record):
         default=5e-5,
         description="The highest; it rises over a tenth of the steps and falls to zero. For the norm about 1e-2.",
     )
-    rating_weight: Weight = Field(default=1.0, description="Weight of the ranking of ratings within a rater.")
+    rating_loss: Literal["ranking", "correlation"] = Field(
+        default="ranking",
+        description="With objective = ranking, how ratings within a rater are learned from: ranking compares each two "
+        "(CoSENT); correlation is 1 - Pearson's correlation of cosines and ratings, raters' means taken off.",
+    )
+    rating_weight: Weight = Field(default=1.0, description="Weight of the ratings within a rater.")
     side_weight: Weight = Field(default=3.0, description="Weight of a view's own suggestion against the other side's.")
     stance_weight: Weight = Field(
         default=1.0, description="Weight of perspectives of one stance against the other (needs `opposing`)."
@@ -76,6 +81,11 @@ class EmpathyConfig(Record):
     prefix: str = Field(default="", description="Put before every text; e5 models want `query: `.")
     max_tokens: int = Field(default=112, ge=8, description="Texts are cut here, in training only.")
     threads: int = Field(default=0, ge=0, description="Threads of torch; 0 leaves its default.")
+
+    @field_validator("left_out", mode="before")
+    @classmethod
+    def _one_file_may_stand_alone(cls, value: Any) -> Any:
+        return ([value] if value else []) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:

@@ -97,6 +97,17 @@ def load_ratings(path: Path | str) -> list[RatedPair]:
     return pairs
 
 
+def load_rows(path: Path | str) -> list[int]:
+    """Read the `row` of each line: a line of a file of ratings, from 0. Raises `InputError` with file and line."""
+    rows = []
+    for number, line in numbered_lines(Path(path)):
+        row = line.get("row")
+        if not isinstance(row, int) or isinstance(row, bool) or row < 0:
+            raise InputError(f"{path}, line {number + 1}: `row` is {row}; it must be a whole number from 0.")
+        rows.append(row)
+    return rows
+
+
 def load_stories(path: Path | str) -> list[StoryPair]:
     """Read rated pairs of stories. Raises `InputError` with file, line and field."""
     stories = []

@@ -29,11 +29,12 @@ from trainer.empathy.data import (
     contrasts_of_claims,
     contrasts_of_views,
     load_ratings,
+    load_rows,
     load_stories,
-    numbered_lines,
     split_by_rater,
 )
 from trainer.empathy.figures import Estimate, measure, remembering, scores_of_ratings, scores_of_stories
+from trainer.empathy.losses import correlation_loss
 from trainer.empathy.regression import divide, regress
 from trainer.empathy.towers import LayersTower, NormTower
 from trainer.export.families import export_gguf
@@ -47,10 +48,10 @@ Tell = Callable[[str], None]
 
 
 def load_training_data(config: EmpathyConfig) -> TrainingData:
-    """Read what the configuration names, without held-out raters and left-out rows."""
-    left_out = {int(line["row"]) for _, line in numbered_lines(Path(config.left_out))} if config.left_out else set()
+    """Read what the configuration names, without held-out raters and the raters of left-out rows."""
+    left_out = {row for path in config.left_out for row in load_rows(path)}
     pairs = load_ratings(config.ratings)
-    hidden = {pair.view_a.as_text() for pair in pairs if pair.row in left_out}
+    hidden = {pair.rater for pair in pairs if pair.row in left_out}
     training, _ = split_by_rater(pairs, config.held_out, config.split_seed)
     raters = [kept for rater in training if (kept := [p for p in rater if p.rater not in hidden])]
     return TrainingData(
@@ -141,12 +142,12 @@ def _sources(tower: NormTower | LayersTower, data: TrainingData, config: Empathy
 
     def ratings(raters: list[list[RatedPair]]) -> torch.Tensor:
         pairs = [(group, pair) for group, rater in enumerate(raters) for pair in rater]
-        return ranking_loss(
-            cosines([(pair.view_a.as_text(), pair.view_b.as_text()) for _, pair in pairs]),
-            torch.tensor([pair.rating for _, pair in pairs]),
-            torch.tensor([group for group, _ in pairs]),
-            config.ranking_scale,
-        )
+        found = cosines([(pair.view_a.as_text(), pair.view_b.as_text()) for _, pair in pairs])
+        rated = torch.tensor([pair.rating for _, pair in pairs])
+        groups = torch.tensor([group for group, _ in pairs])
+        if config.rating_loss == "correlation":
+            return correlation_loss(found, rated, groups)
+        return ranking_loss(found, rated, groups, config.ranking_scale)
 
     def stories(pairs: list[StoryPair]) -> torch.Tensor:
         return ranking_loss(
@@ -263,7 +264,8 @@ def run(config: EmpathyConfig, tell: Tell = _log.info) -> dict[str, Any]:
         if not getattr(config, name):
             raise InputError(f"`{name}` is empty.", f"Name it: --set {name}=PATH")
     paths = {name: str(user_path(path)) for name in _PATHS if (path := getattr(config, name))}
-    config = config.model_copy(update=paths)
+    left_out = [str(user_path(path)) for path in config.left_out]
+    config = config.model_copy(update={**paths, "left_out": left_out})
     stories = load_stories(Path(config.stories) / "test.jsonl") if config.stories else []
     if config.objective == "cosine":
         figures, model = _run_cosine(config, stories, tell)
@@ -279,7 +281,7 @@ def run(config: EmpathyConfig, tell: Tell = _log.info) -> dict[str, Any]:
     return {"spearman": report, "output": config.output, "gguf": config.gguf}
 
 
-_PATHS = ("base", "ratings", "stories", "opposing", "left_out", "output", "gguf")
+_PATHS = ("base", "ratings", "stories", "opposing", "output", "gguf")
 
 Figures = dict[str, dict[str, Estimate]]
 

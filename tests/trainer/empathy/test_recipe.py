@@ -19,6 +19,7 @@ from trainer.config import ConfigError, load_settings  # noqa: E402
 from trainer.empathy.config import EmpathyConfig  # noqa: E402
 from trainer.empathy.data import Contrast, contrasts_of_claims, load_ratings, split_by_rater  # noqa: E402
 from trainer.empathy.figures import Estimate, bootstrap, evaluate_ratings, within_rater_spearman  # noqa: E402
+from trainer.empathy.losses import correlation_loss  # noqa: E402
 from trainer.empathy.recipe import (  # noqa: E402
     blend_weights,
     load_base,
@@ -92,16 +93,17 @@ def settings(base: Path, ratings: Path, **changes: object) -> EmpathyConfig:
 
 
 @pytest.mark.parametrize(
-    ("learns", "rate", "share", "part"),
+    ("learns", "loss", "rate", "share", "part"),
     [  # 64 numbers cannot go as far as a whole layer
-        ("layers", 3e-3, 0.8, "encoder.layer.1."),
-        ("norm", 5e-2, 0.97, "encoder.layer.1.output.LayerNorm"),
+        ("layers", "ranking", 3e-3, 0.8, "encoder.layer.1."),
+        ("layers", "correlation", 3e-3, 0.8, "encoder.layer.1."),
+        ("norm", "ranking", 5e-2, 0.97, "encoder.layer.1.output.LayerNorm"),
     ],
 )
 def test_training_lowers_both_losses_and_touches_nothing_else(
-    base: Path, ratings: Path, learns: str, rate: float, share: float, part: str
+    base: Path, ratings: Path, learns: str, loss: str, rate: float, share: float, part: str
 ) -> None:
-    config = settings(base, ratings, learns=learns, epochs=60, learning_rate=rate)
+    config = settings(base, ratings, learns=learns, rating_loss=loss, epochs=60, learning_rate=rate)
     model = load_base(str(base), threads=1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     history = train(model, load_training_data(config), config)
@@ -173,6 +175,15 @@ def test_ranking_loss_by_hand() -> None:
     assert float(ranking_loss(cosines, ratings, torch.tensor([0, 1, 2]), scale=2.0)) == 0.0
 
 
+def test_correlation_loss_by_hand() -> None:
+    cosines, ratings = torch.tensor([0.5, 0.2, 0.9, 0.3, 0.1]), torch.tensor([0.1, 0.8, 0.3, 0.9, 0.8])
+    # Less their means: group 0 has 0.15, -0.15 and -0.35, 0.35; group 2 has 0.1, -0.1 and 0.05, -0.05; one is alone.
+    groups = torch.tensor([0, 0, 1, 2, 2])
+    expected = 2 * (-0.15 * 0.35 + 0.1 * 0.05) / math.sqrt(2 * (0.15**2 + 0.1**2) * 2 * (0.35**2 + 0.05**2))
+    assert float(correlation_loss(cosines, ratings, groups)) == pytest.approx(1 - expected, abs=1e-4)
+    assert float(correlation_loss(cosines, ratings, torch.arange(5))) == 1.0
+
+
 def test_side_loss_by_hand() -> None:
     anchors = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     answers = torch.tensor([[1.0, 0.0], [1.0, 0.0]])  # both answers lie on anchor 0
@@ -194,11 +205,22 @@ def test_no_rater_is_on_both_sides_of_the_split(ratings: Path) -> None:
 
 
 def test_left_out_rows_and_their_raters_are_not_trained_on(base: Path, ratings: Path, tmp_path: Path) -> None:
+    one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
+    one.write_text('{"row": 0}\n{"row": 7}\n', encoding="utf-8")
+    other.write_text('{"row": 35}\n', encoding="utf-8")
+    of_one = {0, 1, 2, 6, 7, 8}  # three rows per rater
+    for left_out, missing in ((str(one), of_one), ([str(one), str(other)], {*of_one, 33, 34, 35}), ("", set())):
+        data = load_training_data(settings(base, ratings, left_out=left_out, held_out=0.0))
+        assert {pair.row for rater in data.raters for pair in rater} == set(range(36)) - missing
+        assert len(data.sides) == 36 - len(missing)  # neither their ratings nor their own suggestions
+
+
+@pytest.mark.parametrize("line", ["{}", '{"row": "7"}', '{"row": -1}', '{"row": true}'])
+def test_a_left_out_line_without_a_row_is_named(base: Path, ratings: Path, tmp_path: Path, line: str) -> None:
     left_out = tmp_path / "sets.jsonl"
-    left_out.write_text('{"row": 0}\n{"row": 7}\n', encoding="utf-8")
-    config = settings(base, ratings, left_out=str(left_out), held_out=0.0)
-    rows = {pair.row for rater in load_training_data(config).raters for pair in rater}
-    assert rows == set(range(36)) - {0, 1, 2, 6, 7, 8}  # three rows per rater
+    left_out.write_text('{"row": 0}\n' + line + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"sets\.jsonl, line 2: `row` is"):
+        load_training_data(settings(base, ratings, left_out=[str(left_out)]))
 
 
 def test_claims_become_contrasts_that_use_a_perspective_once(tmp_path: Path) -> None:

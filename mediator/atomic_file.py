@@ -37,10 +37,10 @@ def whole_file(path: Path, *, synced: bool = True, private: bool = False, replac
             file.flush()
             if synced:
                 os.fsync(handle)
-        if not replace:
-            # Reserves the name in the same moment in which it is found free.
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        _move(partial, path)
+        if replace:
+            _move(partial, path)
+        else:
+            _take_a_free_name(partial, path)
     except BaseException:
         with suppress(OSError):
             partial.unlink()
@@ -75,6 +75,22 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _take_a_free_name(partial: Path, path: Path) -> None:
+    try:
+        os.link(partial, path)  # finds the name free and takes it in one step
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without links: an empty file keeps the name until the whole one has it
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        try:
+            _move(partial, path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+    else:
+        partial.unlink()
 
 
 def _move(partial: Path, path: Path) -> None:

@@ -22,4 +22,5 @@ def ctrl_c_calls(handler: Handler) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        # None: it was set from outside Python.
+        signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)

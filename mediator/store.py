@@ -398,7 +398,7 @@ class Store:
             return self._proposal(connection, proposal_id)
 
     def _reader(self, connection: sqlite3.Connection) -> Reader:
-        return Reader(connection, "in memory" if self.path is None else str(self.path), self.private)
+        return Reader(connection, "memory" if self.path is None else str(self.path), self.private)
 
     def _session(self, connection: sqlite3.Connection, session_id: str) -> Session:
         session = self._reader(connection).session(whole(session_id))

@@ -84,7 +84,7 @@ def busy(name: str | Path) -> StoreBusy:
 
 def translated(error: sqlite3.Error | OSError, path: Path | None) -> StoreError:
     """Put an error of SQLite or of the file system into a sentence. ``path`` is None for a private store in memory."""
-    name = str(path) if path is not None else "in memory"
+    name = str(path) if path is not None else "memory"
     folder = str(path.parent) if path is not None else "memory"
     if isinstance(error, OSError):
         return _of_the_file_system(error, name, folder)

@@ -22,6 +22,7 @@ from string import Formatter
 
 from mediator.errors import EvenhandError
 from mediator.resources import asset, read_yaml
+from ui.strings import LANGUAGES
 
 LONGEST = 20_000
 """Characters: a longer sentence is shown as it is, so that comparing it with every entry stays quick."""
@@ -89,7 +90,7 @@ def in_language(language: str, error: EvenhandError | str) -> str:
         >>> in_language("de", "The number of candidates is 99. Ask for 1 to 20.")
         'Als Anzahl der Vorschläge ist 99 angegeben. Verlangen Sie 1 bis 20.'
     """
-    if not sentences_of(language).whole:
+    if language not in LANGUAGES or not sentences_of(language).whole:
         return str(error)
     if isinstance(error, EvenhandError):
         return " ".join(_translated(language, text) for text in (error.message, error.hint) if text)

@@ -16,6 +16,12 @@ class LeanPage(gr.Blocks):  # type: ignore[misc]
     nineteen components with every message, on the event loop, and each window grows with all that it has ever shown.
     """
 
+    def __init__(self, **options: Any) -> None:
+        """Make an empty page, to be filled in a ``with`` block; the options are those of `gradio.Blocks`."""
+        super().__init__(**options)
+        # A window begins with a copy of it.
+        self.default_config.blocks = _Places(self.default_config.blocks)
+
     async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
         """Return what a listener's outputs are told, as Gradio does; the arguments are Gradio's own."""
         outputs = list(block_fn.outputs)
@@ -33,10 +39,15 @@ class LeanPage(gr.Blocks):  # type: ignore[misc]
             part_answers = await super().postprocess_data(part, told if len(told) > 1 else told[0], state)
             for place, answer in zip(changed, part_answers, strict=True):
                 answers[place] = answer
-            if state is not None:
-                for output in part.outputs:
-                    state.blocks_config.blocks[output._id]._id = output._id
         return answers
+
+
+class _Places(dict[int, Any]):
+    """Components by their places: one that stands for another takes over its id."""
+
+    def __setitem__(self, number: int, component: Any) -> None:
+        component._id = number
+        super().__setitem__(number, component)
 
 
 def _one_each(outputs: Sequence[Any], predictions: Any) -> list[Any]:
@@ -44,9 +55,7 @@ def _one_each(outputs: Sequence[Any], predictions: Any) -> list[Any]:
     if _stays(predictions):
         return [predictions] * len(outputs)
     if isinstance(predictions, dict) and predictions:
-        predictions = convert_component_dict_to_list(outputs, predictions)
-        if isinstance(predictions, list):
-            return predictions
+        predictions = convert_component_dict_to_list(outputs, predictions)  # one value is not in a list then
     if len(outputs) == 1 or not isinstance(predictions, list | tuple):
         return [predictions]
     return list(predictions)

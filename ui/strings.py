@@ -60,10 +60,13 @@ def size_words(language: str, size: float) -> str:
     return decimal(language, gigabytes(int(size)))
 
 
-@cache
 def catalogue(language: str) -> Mapping[str, str]:
     """Return all texts of a language by key; those of English for a language we do not have."""
-    language = language if language in LANGUAGES else LANGUAGES[0]
+    return _texts(language if language in LANGUAGES else LANGUAGES[0])
+
+
+@cache
+def _texts(language: str) -> Mapping[str, str]:
     texts: dict[str, str] = {}
     for path in sorted(asset("strings", language).glob("*.yaml")):
         entries = yaml.safe_load(path.read_text(encoding="utf-8")) or {}

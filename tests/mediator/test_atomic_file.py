@@ -51,6 +51,19 @@ def test_a_file_that_is_there_can_be_kept(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_a_disk_without_links_keeps_a_name_only_for_what_is_whole(tmp_path: Path, monkeypatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "link", refused)
+    write_whole(tmp_path / "b", "whole", replace=False)
+    assert (tmp_path / "b").read_text() == "whole"
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(tmp_path / "a", "half", replace=False)
+    assert os.listdir(tmp_path) == ["b"]
+
+
 @posix
 @pytest.mark.parametrize(("private", "rights"), [(True, 0o600), (False, 0o640)])
 def test_who_may_read_it(tmp_path: Path, private: bool, rights: int) -> None:

@@ -120,6 +120,10 @@ class _Reader:
                 for each in ast.walk(node):
                     if isinstance(each, ast.Return) and each.value is not None:
                         yield each.value.elts[1] if isinstance(each.value, ast.Tuple) else each.value, RETURNED[name]
+            case ast.Assign(targets=[ast.Attribute(attr="message" | "hint")], value=value) if not isinstance(
+                value, ast.Name
+            ):
+                yield value, "{}"
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in NOTED and not self._is_page:
                 every = value.values if isinstance(value, ast.Dict) else [getattr(value, "elt", value)]
                 yield from ((one, "{}") for one in every)

@@ -36,7 +36,7 @@ def page_of(kind: type[gr.Blocks]) -> gr.Blocks:
         gr.on(None, streamed, turns, [board, status, note, button, name])
         gr.on(None, typed, turns, [board, name, note])
         gr.on(None, lambda: gr.skip(), None, [board, status])
-        gr.on(None, lambda turn: turn, turns, status)
+        gr.on(None, lambda turn: {status: [turn]}, turns, status)
     return page
 
 

@@ -148,7 +148,7 @@ def test_the_reason_of_a_failure_is_said_in_the_language_of_the_page():
     said = {"message": "The GPU ran out of memory.", "hint": "To need less, lower longest_text."}
     run = stored_run("sft-1", state="failed", **said)
     shown = Reader(page(run, language="de")).texts
-    assert "Der Grafikspeicher ist ausgegangen. Weniger braucht er so: longest_text senken." in shown
+    assert "Der Grafikspeicher ist ausgegangen. Weniger braucht der Lauf so: longest_text senken." in shown
     assert "Der Grafikspeicher ist ausgegangen." in shown  # in the list
 
 

@@ -54,6 +54,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+_ATTEMPTS = 3  # at a file that another process deletes between its being written and its being mapped
 
 
 class TrunkCache:
@@ -119,11 +120,11 @@ class TrunkCache:
         embedding = model.model.embed_tokens.weight
         shape = (total, int(embedding.shape[1]))
         self.path, self.reused, self._states = None, False, None
-        pieces = self._compute(model, rows, batch * max((len(tokens) for tokens, _ in found), default=0), reporter)
+        tokens_at_once = batch * max((len(tokens) for tokens, _ in found), default=0)
         if total * shape[1] * embedding.element_size() <= self._memory_bytes:
             states = torch.empty(shape, dtype=embedding.dtype)
             done = 0
-            for piece in pieces:
+            for piece in self._compute(model, rows, tokens_at_once, reporter):
                 states[done : done + len(piece)] = piece
                 done += len(piece)
             self._states = states
@@ -134,11 +135,14 @@ class TrunkCache:
         self.path = self._folder / f"{name}.trunk"
         mapped = open_file(self.path, identity, lengths, shape, embedding.dtype)
         self.reused = mapped is not None
-        if mapped is None:
+        attempts = 0
+        while mapped is None:
+            if attempts == _ATTEMPTS:
+                raise CacheFolderUnusable(f"{self.path} was written and then could not be read.", "Look at the disk.")
+            attempts += 1
+            pieces = self._compute(model, rows, tokens_at_once, reporter)
             write_file(self.path, identity, lengths, shape, embedding.dtype, pieces)
             mapped = open_file(self.path, identity, lengths, shape, embedding.dtype, verify=False)
-            if mapped is None:
-                raise CacheFolderUnusable(f"{self.path} was written and then could not be read.", "Look at the disk.")
         self._states = mapped
         return keys
 

@@ -146,7 +146,10 @@ def open_file(
     sums = json.loads(footer)["sums"]
     if ending != _ending(identity, lengths, shape, dtype, sums):
         return _damaged(path, "it is of other texts or of another model")
-    states = torch.from_file(str(path), shared=False, size=shape[0] * shape[1], dtype=dtype).view(shape)
+    try:
+        states = torch.from_file(str(path), shared=False, size=shape[0] * shape[1], dtype=dtype).view(shape)
+    except RuntimeError as error:  # somebody deleted it in this moment
+        return _damaged(path, str(error))
     if verify:
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
 

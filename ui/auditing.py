@@ -123,7 +123,9 @@ class Auditing:
         result = running.result
         if result is None or result.verdict is None:
             problem = None if result is None or stopped else result.original.problem or result.swapped.problem
-            yield "", in_language(language, problem or "") or say(language, "mediate.audit_stopped"), False
+            # Its first words load a catalogue, and a writer may say at length what goes wrong.
+            said = await asyncio.to_thread(in_language, language, problem) if problem else ""
+            yield "", said or say(language, "mediate.audit_stopped"), False
         else:
             html = await asyncio.to_thread(audit_view, result, names, language)
             yield html, say(language, "mediate.audit_done"), False

@@ -59,9 +59,10 @@ class CardActions:
                 return self._restored(_number(data.get("round")), values, request)
             case _:
                 return self._desk.nothing
+        updates = drawn(page, workspace.open(session_id), shown, language, workspace.mediations.get(session_id))
         # Answers to presses in quick succession may pass each other; the next look at the clock draws what is true.
-        self._desk.windows.draws(window_of(request), "")
-        return drawn(page, workspace.open(session_id), shown, language, workspace.mediations.get(session_id))
+        self._desk.windows.draws_anew(window_of(request))
+        return updates
 
     def _restored(self, number: int, values: Values, request: gr.Request) -> Updates:
         """Put the views and the settings of an earlier round back into the fields."""
@@ -72,12 +73,13 @@ class CardActions:
             return self._desk.nothing
         chosen = {"model": entry.model, "strategy": entry.strategy, "count": entry.count, "rounds": entry.rounds}
         form = form_of(entry.dispute, page.fields.read(values)).model_copy(update={**chosen, "seed": entry.seed})
-        workspace.save_form(session_id, form, text_of(values[page.title]), bool(values[page.private]))
-        session = workspace.open(session_id)
-        self._desk.windows.shows(window_of(request), session_id, form, session.title)
+        self._desk.save(values, form, window_of(request))
+        session = workspace.open(session_id)  # with what other windows typed in other fields
+        self._desk.windows.shows(window_of(request), session_id, session.form, session.title)
         return {
-            **page.fields.write(form),
-            **beside(page, form, language),
+            **page.fields.write(session.form),
+            **beside(page, session.form, language),
+            page.title: session.title,
             **drawn(page, session, number, language, workspace.mediations.get(session_id)),
             page.status: status(say(language, "mediate.restored", number=number)),
         }

@@ -1,5 +1,6 @@
 """What all listeners of the Mediate tab share: its components, sessions and windows, and how each of them answers."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -9,8 +10,9 @@ import gradio as gr
 
 from mediator.cancellation import Cancelled
 from mediator.errors import EvenhandError
-from mediator.session import Form
+from mediator.session import Form, Session
 from mediator.settings import without_keys
+from mediator.store import SessionNotFound
 from ui.auditing import Auditing
 from ui.components import status
 from ui.error_words import in_language
@@ -19,7 +21,7 @@ from ui.mediate_layout import MediateLayout
 from ui.mediate_updates import Updates, buttons
 from ui.running import INTERNAL_FAULT
 from ui.strings import language_of
-from ui.windows import Windows
+from ui.windows import SessionDeleted, Windows
 from ui.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -53,6 +55,16 @@ class Desk:
             window, session_id, form, text_of(values[self.page.title]),
             private=bool(values[self.page.private]), is_saved=values[self.page.address] == session_id,
         )  # fmt: skip
+
+    def kept(self, values: Values) -> Session | None:
+        """Return the session as it is kept, None before it is saved. Raises `SessionDeleted`, `StoreError`."""
+        session_id = str(values[self.page.session_id])
+        if values[self.page.address] != session_id:
+            return None
+        try:
+            return self.workspace.open(session_id)
+        except SessionNotFound:
+            raise SessionDeleted from None
 
     def buttons(self, session_id: str) -> Updates:
         """Return which of Propose and Stop can be pressed now."""
@@ -91,7 +103,7 @@ class Desk:
             pass
         except Exception as error:  # noqa: BLE001 - as above
             if not self.windows.turned_from(window, session_id):
-                said = self._failure(error, session_id, language_of(request))
+                said = await asyncio.to_thread(self._failure, error, session_id, language_of(request))
                 yield said if failing is None else {**said, failing: said[self.page.status]}
         yield self.nothing  # Gradio sends the last message once more at the end: over what the page shows by then
 

@@ -7,7 +7,7 @@ import gradio as gr
 
 from mediator.disputes import LARGEST_FILE, dispute_as_yaml, parse_dispute
 from mediator.schema import Dispute
-from mediator.session import LONGEST_TITLE
+from mediator.session import LONGEST_TITLE, Form
 from ui.components import status
 from ui.fields import text_of
 from ui.files import file_payload
@@ -51,14 +51,15 @@ class DisputeFiles:
         form = form_of(dispute, present)
         if (form.side_a, form.side_b, form.summary) == (present.side_a, present.side_b, present.summary):
             return self._desk.nothing  # Gradio's menu tells of one choice twice
-        used = bool(view_text(present.side_a) or view_text(present.side_b) or present.summary)
-        title = dispute.title[:LONGEST_TITLE]
+        title, window = dispute.title[:LONGEST_TITLE], window_of(request)
+        kept = None if _is_used(present) else self._desk.kept(values)  # another window may have typed just now
+        used = _is_used(present) or (kept is not None and _is_used(kept.form))
         if used:
             session_id = workspace.create(form, title, private).id
         else:
-            title = text_of(values[page.title]) or title
-            session_id = workspace.save_form(str(values[page.session_id]), form, title, private)
-        session, window = workspace.open(session_id), window_of(request)
+            title = text_of(values[page.title]) or (kept.title if kept is not None else "") or title
+            session_id = self._desk.save({**values, page.title: title}, form, window)
+        session = workspace.open(session_id)
         self._desk.windows.shows(window, session_id, session.form, session.title)
         updates = opened(page, session, private, language)
         self._desk.windows.draws(window, cards_of(page, updates))
@@ -76,3 +77,8 @@ class DisputeFiles:
             return {self._page.download: file}
 
         return self._desk.answer(saved, str(values[self._page.session_id]), request)
+
+
+def _is_used(form: Form) -> bool:
+    """Whether something stands in a form that a dispute would replace."""
+    return bool(view_text(form.side_a) or view_text(form.side_b) or form.summary)

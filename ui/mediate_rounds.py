@@ -68,7 +68,7 @@ class Rounds:
             Updates; `MediateLayout.attach` is among them when a round runs now.
 
         Raises:
-            EvenhandError: see `Workspace.propose` and `Windows.save`.
+            EvenhandError: see `Workspace.propose`, `Windows.save` and `Windows.clear_comment`.
         """
         page, workspace = self._page, self._desk.workspace
         language, form, window = language_of(request), page.fields.read(values), window_of(request)
@@ -98,9 +98,8 @@ class Rounds:
             page.attach: to_watch(running),
             **self._desk.buttons(session_id),
         }
-        if new:
-            # The trail has the comment now, and it still holds; the field is free for the next one.
-            self._desk.save(values, form.model_copy(update={"comment": ""}), window)
+        # The trail has the comment of a new round now, and it still holds; the field is free for the next one.
+        if new and self._desk.windows.clear_comment(window, session_id, form.comment):
             updates[page.fields.comment] = ""
         return updates
 
@@ -119,10 +118,15 @@ class Rounds:
         except SessionDeleted:
             yield {self._page.live: "", self._page.board: "", self._page.plane: ""}
             raise
-        updates = await asyncio.to_thread(settled, self._page, session, running, language)
+        updates = await asyncio.to_thread(self._settled, session, running, window, language)
+        yield {**updates, **self._desk.buttons(session_id)}
+
+    def _settled(self, session: Session, running: Running | None, window: str, language: str) -> Updates:
+        """Return the page after a round has ended, and note that the window is told."""
+        updates = settled(self._page, session, running, language)
         self._desk.windows.told_the_end(window, session)
         self._desk.windows.draws(window, cards_of(self._page, updates))
-        yield {**updates, **self._desk.buttons(session_id)}
+        return updates
 
     async def _opened(self, session_id: str) -> Session:
         """Return a session. Raises `SessionDeleted`, `StoreError`."""

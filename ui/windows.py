@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 
 from mediator.errors import InputError
 from mediator.session import Form, Session
+from mediator.store import SessionNotFound
 from ui.shared_form import merged
 from ui.workspace import Workspace
 
 MOST_WINDOWS = 1000
-"""So many windows are remembered. A window may save in the moment in which it is closed: nobody says so afterwards."""
+"""So many windows are remembered. A window may save in the moment in which it is closed: nobody says so afterwards.
+
+Of so many sessions, too, which a window has turned from or left, what it saw last is kept.
+"""
 
 
 class SessionDeleted(InputError):
@@ -42,9 +46,9 @@ class _Seen:
         session_id: which one that is.
         form: all fields as the window shows them.
         title: likewise.
-        version: of the session when the window last looked; None before the first time.
+        version: of the session when the window last looked; None before the first time, or when it is to draw anew.
         round: id and state of the last round that the window was told of.
-        cards: what it was last told to draw; empty when that is not known.
+        cards: digest of what it was last told to draw; empty when that is not known.
     """
 
     session_id: str
@@ -66,6 +70,7 @@ class Windows:
         self._workspace = workspace
         self._turn = threading.Lock()
         self._windows: dict[str, _Seen] = {}
+        self._past: dict[tuple[str, str], _Seen] = {}  # by window and session, of those turned from and left
 
     def open(self, window: str, session_id: str) -> Session:
         """Return the session that a window is about to show. Raises `mediator.store.SessionNotFound`, `StoreError`."""
@@ -90,13 +95,19 @@ class Windows:
         return seen is not None and seen.session_id != session_id
 
     def draws(self, window: str, cards: str) -> bool:
-        """Note what a window is told to draw, empty for what is not known; returns whether it is anything new."""
+        """Note the digest of what a window is told to draw; returns whether it is anything new."""
         with self._turn:
             seen = self._windows.get(window)
             if seen is None:
                 return True
             before, seen.cards = seen.cards, cards
-            return not cards or cards != before
+            return cards != before
+
+    def draws_anew(self, window: str) -> None:
+        """Note that it is not known which cards a window will show: its next look draws them again."""
+        with self._turn:
+            if (seen := self._windows.get(window)) is not None:
+                seen.cards, seen.version = "", None
 
     def told_the_end(self, window: str, session: Session) -> None:
         """Note that a window was told how the last round of its session ended."""
@@ -105,9 +116,10 @@ class Windows:
                 seen.round = _last_round(session)
 
     def leave(self, window: str) -> None:
-        """Forget a window that was closed or reloaded."""
+        """Note that a window was closed or reloaded. What it typed last may come later than this."""
         with self._turn:
-            self._windows.pop(window, None)
+            if (seen := self._windows.pop(window, None)) is not None:
+                self._put_aside(window, seen)
 
     def look(self, window: str, session_id: str) -> Change | None:
         """Return what changed since the window last looked, or None.
@@ -118,9 +130,9 @@ class Windows:
             StoreError: it cannot be read.
         """
         with self._turn:
-            seen = self._windows.get(window)
-            if seen is not None and seen.session_id != session_id:
-                return None  # it turned to another session while it asked
+            if self.turned_from(window, session_id):
+                return None  # while it asked
+            seen = self._known(window, session_id)
             version = self._workspace.version(session_id)
             if seen is not None and seen.version == version:
                 return None
@@ -159,27 +171,67 @@ class Windows:
         with self._turn:
             if is_saved and not self._workspace.version(session_id):
                 raise SessionDeleted
-            seen = self._windows.get(window)
-            late = seen is not None and seen.session_id != session_id  # of a session that it has turned from
+            late = self.turned_from(window, session_id)
+            seen = self._known(window, session_id)
             kept, name = form, title
-            if is_saved and seen is not None and not late:
-                stored = self._workspace.open(session_id)
-                kept = merged(form, seen.form, stored.form)
-                name = title if title != seen.title else stored.title
-            session_id = self._workspace.save_form(session_id, kept, name, private)
+            try:  # the Sessions tab deletes without waiting for this turn
+                if is_saved and seen is not None:
+                    stored = self._workspace.open(session_id)
+                    kept = merged(form, seen.form, stored.form)
+                    name = title if title != seen.title else stored.title
+                session_id = self._workspace.save_form(session_id, kept, name, private, is_saved=is_saved)
+            except SessionNotFound:
+                raise SessionDeleted from None
             if seen is None:
                 seen = _Seen(session_id)
+            seen.session_id, seen.form, seen.title = session_id, form, title
             if not late:
-                seen.session_id, seen.form, seen.title = session_id, form, title
                 self._remember(window, seen)
             return session_id
 
+    def clear_comment(self, window: str, session_id: str, sent: str) -> bool:
+        """Empty a comment that a window sent with a round, unless another one was typed since.
+
+        Returns:
+            Whether it was emptied; the window is then to show none.
+
+        Raises:
+            SessionDeleted: there is no such session any more.
+            StoreError: it cannot be saved.
+        """
+        with self._turn:
+            try:
+                form = self._workspace.open(session_id).form
+                if not sent or form.comment != sent:
+                    return False
+                self._workspace.store_of(session_id).save_form(session_id, form.model_copy(update={"comment": ""}))
+            except SessionNotFound:
+                raise SessionDeleted from None
+            seen = self._known(window, session_id)
+            if seen is not None and seen.form.comment == sent:
+                seen.form = seen.form.model_copy(update={"comment": ""})
+            return True
+
+    def _known(self, window: str, session_id: str) -> _Seen | None:
+        """Return what a window saw last of a session, be it one that it has turned from or left."""
+        seen = self._windows.get(window)
+        return seen if seen is not None and seen.session_id == session_id else self._past.get((window, session_id))
+
     def _remember(self, window: str, seen: _Seen) -> None:
         """Keep what a window has seen, as that of the one heard of last. The caller holds the turn."""
-        self._windows.pop(window, None)
+        before = self._windows.pop(window, None)
+        if before is not None and before.session_id != seen.session_id:
+            self._put_aside(window, before)
+        self._past.pop((window, seen.session_id), None)
         self._windows[window] = seen
         while len(self._windows) > MOST_WINDOWS:
             del self._windows[next(iter(self._windows))]
+
+    def _put_aside(self, window: str, seen: _Seen) -> None:
+        """Keep what a window saw of a session that it does not show any more. The caller holds the turn."""
+        self._past[window, seen.session_id] = seen
+        while len(self._past) > MOST_WINDOWS:
+            del self._past[next(iter(self._past))]
 
 
 def _last_round(session: Session) -> str:

@@ -75,16 +75,19 @@ class Workspace:
             self._memory.delete(old.id)
         return self._memory.create(form, title, session_id).model_copy(update={"private": True})
 
-    def save_form(self, session_id: str, form: Form, title: str, private: bool) -> str:
+    def save_form(self, session_id: str, form: Form, title: str, private: bool, *, is_saved: bool = False) -> str:
         """Save what is typed; returns the session's id. A session that is not there yet is made.
 
+        ``is_saved``: it was saved before, so that it is not made again if it is gone.
+
         Raises:
+            SessionNotFound: it was saved before, and deleted since.
             StoreError: it cannot be saved.
         """
-        if not is_session_id(session_id):
+        if not is_saved and not is_session_id(session_id):
             return self.create(form, title, private).id
         store = self._memory if private else self.store_of(session_id)  # a private session never needs the disk
-        if not store.version(session_id):
+        if not is_saved and not store.version(session_id):
             return self.create(form, title, private, session_id).id
         store.save_form(session_id, form)
         store.rename(session_id, title)

@@ -57,6 +57,16 @@ class Desk:
     def propose(self):
         return self.workspace.propose(self.session_id, FORM, "en")[0]
 
+    def propose_to_the_end(self):
+        running = self.propose()
+        assert wait(lambda: running.finished and self.workspace.mediations.get(self.session_id) is None)
+
+    def act(self, window, **data):
+        """Press a button of the cards."""
+        return self.tab.on_act(
+            self.values() | {self.page.pending_like: None}, SimpleNamespace(_data=data), self.request(window)
+        )
+
 
 @pytest.fixture
 def desk_with(tmp_path):
@@ -176,3 +186,77 @@ def test_a_window_is_told_once_that_its_session_was_deleted(desk_with, language,
     desk.workspace.disk.delete(desk.session_id)
     assert words in desk.tick("window", language)[desk.page.status]
     assert desk.tick("window") == {desk.page.status: gr.skip()}
+
+
+class TypedMeanwhile(Workspace):
+    """A workspace in which something happens in the moment in which a round begins."""
+
+    meanwhile = staticmethod(lambda: None)
+
+    def propose(self, *arguments, **named):
+        begun = super().propose(*arguments, **named)
+        self.meanwhile()
+        return begun
+
+
+@pytest.mark.parametrize(
+    ("typed", "comment"), [({"comment": "cheap", "summary": "A library."}, ""), ({"comment": "and soon"}, "and soon")]
+)
+def test_what_is_typed_while_a_round_begins_is_kept(desk_with, typed, comment):
+    desk = desk_with(ScriptedWriter(whole("one", "two")), TypedMeanwhile)
+    request = desk.request("window")
+    desk.tab.on_load(request)
+    desk.workspace.meanwhile = lambda: desk.tab.on_typed(desk.values(**typed), request)
+
+    async def propose():
+        return [update async for update in desk.tab.on_propose(desk.values(comment="cheap"), request)]
+
+    updates = asyncio.run(asyncio.wait_for(propose(), 30))
+    session = desk.workspace.open(desk.session_id)
+    assert [entry.comment for entry in session.rounds] == ["cheap"]
+    assert (session.form.summary, session.form.comment) == (typed.get("summary", ""), comment)
+    assert any(desk.page.fields.comment in update for update in updates) == (not comment)
+
+
+def test_an_earlier_round_is_restored_without_undoing_what_another_window_typed(desk_with):
+    desk = desk_with(ScriptedWriter(whole("one", "two")))
+    for window in ("one", "two"):
+        desk.tab.on_load(desk.request(window))
+    desk.propose_to_the_end()
+    typed = desk.values(comment="cheap", summary="A library.") | {desk.page.title: "Our library"}
+    desk.tab.on_typed(typed, desk.request("two"))
+    shown = desk.act("one", action="restore", round=1)
+    session = desk.workspace.open(desk.session_id)
+    assert (session.title, session.form.comment, session.form.summary) == ("Our library", "cheap", "A library.")
+    assert (shown[desk.page.title], shown[desk.page.fields.comment]) == ("Our library", "cheap")
+
+
+def test_cards_whose_answer_may_pass_another_are_drawn_again(desk_with):
+    desk = desk_with(ScriptedWriter(whole("one", "two")))
+    desk.tab.on_load(desk.request("window"))
+    desk.propose_to_the_end()
+    assert desk.page.board in desk.tick("window")
+    desk.act("window", action="show", round=1)
+    assert desk.page.board in desk.tick("window")
+    assert desk.page.board not in desk.tick("window")
+
+
+@pytest.mark.parametrize("elsewhere", ["typed", "deleted"])
+def test_an_example_in_a_window_that_looks_empty_undoes_nothing(desk_with, elsewhere):
+    desk = desk_with(ScriptedWriter())
+    page, request = desk.page, desk.request("one")
+    desk.session_id = desk.workspace.create(Form(), "", False).id
+    empty = desk.values() | page.fields.write(Form()) | {page.title: "", page.private: False}
+    desk.tab.on_load(desk.request("one"))
+    if elsewhere == "typed":
+        typed = empty | {page.fields.side_a.text: "Quiet, please."}
+        desk.tab.on_typed(typed, desk.request("two"))
+    else:
+        desk.workspace.disk.delete(desk.session_id)
+    shown = desk.tab.on_example(empty | {page.example: next(iter(desk.tab.disputes))}, request)
+    if elsewhere == "typed":
+        assert desk.workspace.open(desk.session_id).form.side_a.text == "Quiet, please."
+        assert shown[page.session_id] != desk.session_id
+    else:
+        assert desk.workspace.version(desk.session_id) == 0
+        assert "not there any more" in shown[page.status]

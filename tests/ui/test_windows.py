@@ -72,3 +72,48 @@ def test_what_a_window_did_not_change_is_not_its_own_word(windows):
 def test_a_deleted_session_does_not_come_back(windows):
     with pytest.raises(SessionDeleted):
         save(windows, "one", "0" * 32, EMPTY)
+
+
+@pytest.mark.parametrize("go", ["turns", "leaves"])
+def test_what_comes_late_of_a_window_that_went_undoes_nothing(windows, go):
+    session_id = save(windows, "one", "", EMPTY, is_saved=False)
+    windows.open("two", session_id)
+    save(windows, "one", session_id, with_text(EMPTY, "side_a", "From one."), "Its title")
+    if go == "turns":
+        windows.open("two", save(windows, "three", "", EMPTY, is_saved=False))
+    else:
+        windows.leave("two")
+    late = with_text(EMPTY, "side_b", "From two.")
+    for summary in ("", "A library."):
+        save(windows, "two", session_id, late.model_copy(update={"summary": summary}))
+    session = windows.open("three", session_id)
+    assert (session.form.side_a.text, session.form.side_b.text) == ("From one.", "From two.")
+    assert (session.form.summary, session.title) == ("A library.", "Its title")
+
+
+class DeletedWhenRead(Workspace):
+    """A workspace in which a session is deleted in the moment after it was read."""
+
+    def open(self, session_id):
+        session = super().open(session_id)
+        self.disk.delete(session_id)
+        return session
+
+
+def test_a_session_that_is_deleted_while_it_is_saved_does_not_come_back(tmp_path):
+    store = Store(tmp_path / "sessions.sqlite3")
+    windows = Windows(DeletedWhenRead(Engine(), store))
+    session_id = save(windows, "one", "", EMPTY, is_saved=False)
+    with pytest.raises(SessionDeleted):
+        save(windows, "one", session_id, with_text(EMPTY, "side_a", "Quiet."))
+    assert store.list() == []
+    store.close()
+
+
+@pytest.mark.parametrize(("typed", "left"), [("cheap", ""), ("cheap, and soon", "cheap, and soon")])
+def test_only_the_comment_that_was_sent_is_cleared(windows, typed, left):
+    session_id = save(windows, "one", "", Form(comment="cheap"), is_saved=False)
+    save(windows, "one", session_id, Form(comment=typed, summary="A library."))
+    assert windows.clear_comment("one", session_id, "cheap") == (not left)
+    form = windows.look("one", session_id).session.form
+    assert (form.comment, form.summary) == (left, "A library.")

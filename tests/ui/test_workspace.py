@@ -64,6 +64,13 @@ def test_a_session_is_made_under_the_id_that_the_page_chose(workspace):
     assert (session.form, session.title, session.private) == (FORM, "Title", False)
 
 
+def test_a_session_that_was_saved_before_is_not_made_again(workspace):
+    for private in (False, True):
+        with pytest.raises(SessionNotFound):
+            workspace.save_form(ID, FORM, "", private, is_saved=True)
+        assert workspace.version(ID) == 0
+
+
 @pytest.mark.parametrize("strange", ["", "../../etc", "0" * 31, "G" * 32, "\ud800" * 32])
 def test_what_is_no_id_never_becomes_one(workspace, strange):
     made = workspace.save_form(strange, FORM, "", private=False)

@@ -355,7 +355,7 @@ def at_once(
 
 
 def in_a_row(app: App, number: int) -> dict[str, Any]:
-    """Measure the memory over many proposals in one window."""
+    """Measure the memory over many proposals, each in a window of its own."""
     import numpy as np
 
     memory: list[float] = []

@@ -20,7 +20,7 @@ class PageClient:
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}"
-        self._hash = f"{random.getrandbits(64):x}"
+        self._port = port
         with urllib.request.urlopen(f"{self._url}/config", timeout=60) as answer:
             config = json.load(answer)
         self._parts = {part["id"]: part["props"] for part in config["components"]}
@@ -31,12 +31,12 @@ class PageClient:
                 for number, event in listener["targets"]:
                     self._listeners[number, event] = listener
         self._values: dict[int, Any] = {}
-        # As long as this is open the window counts as open.
-        self._pulse = http.client.HTTPConnection("127.0.0.1", port, timeout=LONGEST_WAIT)
-        self._pulse.request("GET", f"/gradio_api/heartbeat/{self._hash}")
+        self._open_window()
 
     def propose(self, view_a: str, view_b: str) -> Iterator[str]:
         """Type two views into a new page and press Propose; yields every message of the app, as text."""
+        self.close()
+        self._open_window()
         self._values = {number: _initial(props) for number, props in self._parts.items()}
         typed = {"eh-text-a": view_a, "eh-text-b": view_b, "eh-session-id": uuid.uuid4().hex}
         self._values |= {self._names[name]: text for name, text in typed.items() if name in self._names}
@@ -48,6 +48,12 @@ class PageClient:
                 if message["msg"] == "process_completed":
                     waiting += self._changed(listener, message["output"].get("data", []))
                     break
+
+    def _open_window(self) -> None:
+        self._hash = f"{random.getrandbits(64):x}"
+        # As long as this is open the window counts as open.
+        self._pulse = http.client.HTTPConnection("127.0.0.1", self._port, timeout=LONGEST_WAIT)
+        self._pulse.request("GET", f"/gradio_api/heartbeat/{self._hash}")
 
     def close(self) -> None:
         """Leave, as a closed window does."""

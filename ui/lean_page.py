@@ -26,10 +26,10 @@ class LeanPage(gr.Blocks):  # type: ignore[misc]
         """Return what a listener's outputs are told, as Gradio does; the arguments are Gradio's own."""
         outputs = list(block_fn.outputs)
         values = _one_each(outputs, predictions)
-        changed = [place for place, value in enumerate(values) if not _stays(value)]
         if len(values) != len(outputs):  # Gradio says what is wrong with them
             answers: list[Any] = await super().postprocess_data(block_fn, predictions, state)
             return answers
+        changed = [place for place, value in enumerate(values) if not _stays(value)]
         answers = [None if output.stateful else gr.skip() for output in outputs]
         if changed:
             part = copy.copy(block_fn)

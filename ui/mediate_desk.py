@@ -59,8 +59,10 @@ class Desk:
     def kept(self, values: Values) -> Session | None:
         """Return the session as it is kept, None before it is saved. Raises `SessionDeleted`, `StoreError`."""
         session_id = str(values[self.page.session_id])
-        if values[self.page.address] != session_id:
-            return None
+        return self.opened(session_id) if values[self.page.address] == session_id else None
+
+    def opened(self, session_id: str) -> Session:
+        """Return a session that was saved. Raises `SessionDeleted`, `StoreError`."""
         try:
             return self.workspace.open(session_id)
         except SessionNotFound:

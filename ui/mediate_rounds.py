@@ -8,7 +8,6 @@ from typing import Any
 import gradio as gr
 
 from mediator.session import Form, Session
-from mediator.store import SessionNotFound
 from ui import drawing
 from ui.components import consent, status, where_the_text_goes
 from ui.fields import text_of
@@ -107,14 +106,14 @@ class Rounds:
         """Show what runs in a session until it ends; then the settled round."""
         running = self._desk.workspace.mediations.get(session_id)
         if running is not None:
-            session = await self._opened(session_id)
+            session = await asyncio.to_thread(self._desk.opened, session_id)
             with running.watched_by(window):
                 updates = await asyncio.to_thread(drawn, self._page, session, 0, language, running)
                 yield {**updates, **self._desk.buttons(session_id)}
                 async for updates in self._stream(running, session.form, language):
                     yield updates
         try:
-            session = await self._opened(session_id)
+            session = await asyncio.to_thread(self._desk.opened, session_id)
         except SessionDeleted:
             yield {self._page.live: "", self._page.board: "", self._page.plane: ""}
             raise
@@ -127,13 +126,6 @@ class Rounds:
         self._desk.windows.told_the_end(window, session)
         self._desk.windows.draws(window, cards_of(self._page, updates))
         return updates
-
-    async def _opened(self, session_id: str) -> Session:
-        """Return a session. Raises `SessionDeleted`, `StoreError`."""
-        try:
-            return await asyncio.to_thread(self._desk.workspace.open, session_id)
-        except SessionNotFound:
-            raise SessionDeleted from None
 
     async def _stream(self, running: Running, form: Form, language: str) -> AsyncGenerator[Updates, None]:
         """Redraw whenever something came, at most `UPDATES_PER_SECOND` times a second; show how long it is silent."""

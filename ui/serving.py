@@ -165,8 +165,7 @@ def _gradio_app(page: "gradio.Blocks", javascript: str) -> "ASGIApp":
     from ui.theme import theme
 
     page.state_session_capacity = MOST_WINDOWS
-    # The drafter computes in threads of this process. Python's 5 ms for each turn add up to an event loop that answers
-    # after 50.
+    # The drafter computes in threads of this process: the event loop shall not wait Python's 5 ms for each turn.
     sys.setswitchinterval(0.001)
     outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     gr.mount_gradio_app(

@@ -61,7 +61,7 @@ class Vocabulary:
 def export(
     checkpoint: Checkpoint, target: Path, precision: Precision, *, details: Details, advance: Advance | None = None
 ) -> None:
-    """Write a BERT encoder with its vocabulary and pooling as one GGUF file; see `trainer.export.export_gguf`.
+    """Write a BERT encoder with its vocabulary and pooling as one GGUF file; see `trainer.export.families.export_gguf`.
 
     Norms, biases and positions are float32 at every precision.
 

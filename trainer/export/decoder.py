@@ -71,7 +71,7 @@ class Family:
         details: Details,
         advance: Advance | None = None,
     ) -> None:
-        """Write a decoder with its vocabulary as one GGUF file; see `trainer.export.export_gguf`."""
+        """Write a decoder with its vocabulary as one GGUF file; see `trainer.export.families.export_gguf`."""
         # The tensors first: after them the sizes that config.json states are those of the weights.
         shape, outputs = self.read_shape(checkpoint), self.list_outputs(checkpoint)
         vocabulary = read_vocabulary(checkpoint)

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 OWN_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 """The names under which this computer reaches itself. Any other name in the Host header is a web site that had its
 name point here to read what people typed (DNS rebinding)."""
+
+ARRIVED = "arrived"
+"""Where the state of a request (``scope["state"]``) says when it came, in seconds of `time.monotonic`."""
 
 _HOST = re.compile(
     r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?))(?::(?P<port>[0-9]{1,5}))?"
@@ -72,6 +76,7 @@ class PageGuard:
             await refuse(send_guarded, status)
             return
         scope["headers"] = [(name, value) for name, value in headers if not _HEARSAY.fullmatch(name)]
+        scope.setdefault("state", {})[ARRIVED] = time.monotonic()
         await self._app(scope, receive, send_guarded)
 
     def _status(self, scope: "Scope", headers: list[tuple[bytes, bytes]]) -> int:

@@ -74,7 +74,7 @@ class MediateTab:
         page, language, form = self.page, language_of(request), self.page.fields.read(values)
         updates = beside(page, form, language)
         try:
-            session_id = self._desk.save(values, form, window_of(request))
+            session_id = self._desk.save(values, form, request)
         except EvenhandError as error:
             _log.info("a session could not be saved", exc_info=error)
             return {**updates, page.saved: saved_words(language, "problem", in_language(language, error))}

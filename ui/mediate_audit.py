@@ -39,7 +39,7 @@ class AuditPanel:
     async def _audited(self, values: Values, request: gr.Request) -> AsyncGenerator[Updates, None]:
         page, desk = self._page, self._desk
         language, window, form = language_of(request), window_of(request), page.fields.read(values)
-        session_id = await asyncio.to_thread(desk.save, values, form, window)
+        session_id = await asyncio.to_thread(desk.save, values, form, request)
         dispute = dispute_of(form, language)
         if (destination := desk.workspace.needs_consent(session_id, form.model)) is not None:
             line = status(say(language, "mediate.audit_consent", host=destination), "error")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -17,6 +18,7 @@ from ui.auditing import Auditing
 from ui.components import status
 from ui.error_words import in_language
 from ui.fields import text_of
+from ui.http_guard import ARRIVED
 from ui.mediate_layout import MediateLayout
 from ui.mediate_updates import Updates, buttons
 from ui.running import INTERNAL_FAULT
@@ -48,11 +50,11 @@ class Desk:
         """Change nothing. (Gradio empties all outputs of a listener that names none.)"""
         return {self.page.status: gr.skip()}
 
-    def save(self, values: Values, form: Form, window: str) -> str:
+    def save(self, values: Values, form: Form, request: gr.Request) -> str:
         """Save what is typed; returns the session's id. Raises `SessionDeleted`, `StoreError`."""
         session_id = str(values[self.page.session_id])
         return self.windows.save(
-            window, session_id, form, text_of(values[self.page.title]),
+            window_of(request), session_id, form, text_of(values[self.page.title]), _arrival_of(request),
             private=bool(values[self.page.private]), is_saved=values[self.page.address] == session_id,
         )  # fmt: skip
 
@@ -123,3 +125,8 @@ class Desk:
 def window_of(request: gr.Request) -> str:
     """Name the browser window that asks."""
     return str(request.session_hash)
+
+
+def _arrival_of(request: gr.Request) -> float:
+    """Return when the browser sent what is answered, which may have waited its turn since: `time.monotonic` seconds."""
+    return float(getattr(request.state, ARRIVED, time.monotonic()))

@@ -71,7 +71,7 @@ class Rounds:
         """
         page, workspace = self._page, self._desk.workspace
         language, form, window = language_of(request), page.fields.read(values), window_of(request)
-        session_id = self._desk.save(values, form, window)
+        session_id = self._desk.save(values, form, request)
         dispute_of(form, language)
         if (destination := workspace.needs_consent(session_id, form.model)) is not None:
             # Another writer may have been chosen since the question was asked: the answer is for the host it named.

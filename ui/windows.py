@@ -49,6 +49,7 @@ class _Seen:
         version: of the session when the window last looked; None before the first time, or when it is to draw anew.
         round: id and state of the last round that the window was told of.
         cards: digest of what it was last told to draw; empty when that is not known.
+        sent: when it sent ``form`` and ``title``, in seconds of `time.monotonic`; 0 when it was given them.
     """
 
     session_id: str
@@ -57,6 +58,7 @@ class _Seen:
     version: int | None = None
     round: str = ""
     cards: str = ""
+    sent: float = 0.0
 
 
 class Windows:
@@ -149,7 +151,9 @@ class Windows:
             self._remember(window, seen)
             return change
 
-    def save(self, window: str, session_id: str, form: Form, title: str, *, private: bool, is_saved: bool) -> str:
+    def save(
+        self, window: str, session_id: str, form: Form, title: str, sent: float, *, private: bool, is_saved: bool
+    ) -> str:
         """Save what is typed; what other windows typed in other fields stays.
 
         Args:
@@ -157,6 +161,8 @@ class Windows:
             session_id: the session, which is made if it is not there yet.
             form: all fields as the window shows them.
             title: likewise.
+            sent: when the window sent them, in seconds of `time.monotonic`. What it sent later and was saved earlier,
+                as when these waited in a queue, stays.
             private: keep it in memory only.
             is_saved: it was saved before, so that it is not made again if it is gone.
 
@@ -173,6 +179,8 @@ class Windows:
                 raise SessionDeleted
             late = self.turned_from(window, session_id)
             seen = self._known(window, session_id)
+            if seen is not None and sent < seen.sent and self._workspace.version(session_id):
+                return session_id
             kept, name = form, title
             try:  # the Sessions tab deletes without waiting for this turn
                 if is_saved and seen is not None:
@@ -184,7 +192,7 @@ class Windows:
                 raise SessionDeleted from None
             if seen is None:
                 seen = _Seen(session_id)
-            seen.session_id, seen.form, seen.title = session_id, form, title
+            seen.session_id, seen.form, seen.title, seen.sent = session_id, form, title, sent
             if not late:
                 self._remember(window, seen)
             return session_id

@@ -1,13 +1,14 @@
 """ui/http_guard.py and ui/page_routes.py: who may ask, for what, and what a browser is told about the answer."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.support.asgi import Reached, ask
 from ui.content_policy import PagePolicy, hash_of
-from ui.http_guard import PageGuard, host_name
+from ui.http_guard import ARRIVED, PageGuard, host_name
 from ui.page_routes import status_of
 from ui.request_body import BodyLimit
 
@@ -123,6 +124,13 @@ def test_what_a_proxy_would_say_is_not_passed_on():
     ]
     ask(PageGuard(app), headers=[("host", "localhost:7860"), *told])
     assert app.scopes[0]["headers"] == [(b"host", b"localhost:7860"), (b"cookie", b"a")]
+
+
+def test_it_is_noted_when_a_request_came():
+    app = Reached()
+    before = time.monotonic()
+    ask(PageGuard(app), headers=[("host", "127.0.0.1")])
+    assert before <= app.scopes[0]["state"][ARRIVED] <= time.monotonic()
 
 
 def test_the_answer_is_guarded_whatever_the_app_says():

@@ -1,17 +1,21 @@
 """The Mediate tab's listeners, called as Gradio does: windows that come, look, turn away, and lose their session."""
 
 import asyncio
+import time
 from contextlib import aclosing
 from types import SimpleNamespace
 
+import fastapi
 import gradio as gr
 import pytest
 
 from mediator.session import Form, SideForm
 from mediator.store import Store
+from tests.support.patience import PATIENCE, until
 from tests.support.scripted import ScriptedWriter, whole
 from tests.ui.test_auditing import Watched
-from tests.ui.test_running import Endless, OneWriter, wait
+from tests.ui.test_running import Endless, OneWriter
+from ui.http_guard import ARRIVED
 from ui.mediate import MediateTab
 from ui.workspace import Workspace
 
@@ -41,9 +45,12 @@ class Desk:
         self.page = self.tab.page
         self.session_id = self.workspace.create(FORM, "Library", False).id
 
-    def request(self, window, language="en"):
-        query = {"session": self.session_id}
-        return SimpleNamespace(session_hash=window, query_params=query, headers={"accept-language": language})
+    def request(self, window, language="en", arrived=None):
+        scope = {"type": "http", "query_string": f"session={self.session_id}".encode(), "state": {}}
+        scope["headers"] = [(b"accept-language", language.encode())]
+        if arrived is not None:
+            scope["state"][ARRIVED] = arrived
+        return gr.Request(fastapi.Request(scope), session_hash=window)
 
     def values(self, **typed):
         """What a window sends that shows the session."""
@@ -59,7 +66,7 @@ class Desk:
 
     def propose_to_the_end(self):
         running = self.propose()
-        assert wait(lambda: running.finished and self.workspace.mediations.get(self.session_id) is None)
+        until(lambda: running.finished and self.workspace.mediations.get(self.session_id) is None)
 
     def act(self, window, **data):
         """Press a button of the cards."""
@@ -87,14 +94,14 @@ class EndsWhileItIsRead(Workspace):
     def open(self, session_id):
         session = super().open(session_id)
         self.mediations.stop(session_id)
-        assert wait(lambda: self.mediations.get(session_id) is None)
+        until(lambda: self.mediations.get(session_id) is None)
         return session
 
 
 def test_a_page_loaded_while_a_round_ends_shows_its_cards_and_how_it_ended(desk_with):
     desk = desk_with(Endless(), EndsWhileItIsRead)
     desk.propose()
-    assert wait(lambda: desk.workspace.disk.get(desk.session_id).rounds[0].proposals)
+    until(lambda: desk.workspace.disk.get(desk.session_id).rounds[0].proposals)
     shown = desk.tab.on_load(desk.request("window"))
     assert desk.page.attach not in shown
     assert "Stopped." in shown[desk.page.status]
@@ -112,7 +119,7 @@ def test_a_window_is_told_once_how_a_round_ended_that_it_did_not_watch(desk_with
     desk = desk_with(ScriptedWriter(whole("one", "two")))
     desk.tab.on_load(desk.request("window"))
     running = desk.propose()
-    assert wait(lambda: running.finished and desk.workspace.mediations.get(desk.session_id) is None)
+    until(lambda: running.finished and desk.workspace.mediations.get(desk.session_id) is None)
     told = desk.tick("window")
     assert "Done in" in told[desk.page.status]
     assert "eh-card" in told[desk.page.board]
@@ -125,6 +132,21 @@ def test_typing_that_changes_nothing_of_the_cards_does_not_draw_them_again(desk_
     desk.tab.on_typed(desk.values(summary="A library."), desk.request("window"))
     assert desk.workspace.open(desk.session_id).form.summary == "A library."
     assert desk.page.board not in desk.tick("window")
+
+
+def test_what_is_typed_while_a_press_of_propose_waits_its_turn_is_kept(desk_with):
+    desk = desk_with(ScriptedWriter(whole("one", "two")))
+    desk.tab.on_load(desk.request("window"))
+    pressed, now = {**desk.values(), desk.page.pending_like: None}, time.monotonic()
+    desk.tab.on_typed(desk.values(summary="A library."), desk.request("window", arrived=now + 1.0))
+
+    async def press():
+        async for _ in desk.tab.on_propose(pressed, desk.request("window", arrived=now)):
+            pass
+
+    asyncio.run(press())
+    session = desk.workspace.open(desk.session_id)
+    assert (session.form.summary, session.rounds[0].dispute.summary) == ("A library.", "")
 
 
 def test_a_window_that_turns_to_another_dispute_gets_no_more_of_the_first(desk_with):
@@ -145,7 +167,7 @@ def test_a_window_that_turns_to_another_dispute_gets_no_more_of_the_first(desk_w
                     seen.clear()
         return turned, seen
 
-    turned, after = asyncio.run(asyncio.wait_for(watch_and_turn(), 30))
+    turned, after = asyncio.run(asyncio.wait_for(watch_and_turn(), PATIENCE))
     assert turned[desk.page.session_id] != desk.session_id
     assert "new dispute" in turned[desk.page.status]
     # Gradio sends the last message again when all is over.
@@ -167,12 +189,12 @@ def test_an_audit_of_a_session_that_another_window_deletes_ends_and_says_so(desk
         async for update in desk.tab.on_audit(desk.values(), request):
             last |= {component: value for component, value in update.items() if value != gr.skip()}
             if desk.page.audit in update and desk.workspace.version(desk.session_id):
-                assert await asyncio.to_thread(writer.began.wait, 30)
+                assert await asyncio.to_thread(writer.began.wait, PATIENCE)
                 await asyncio.to_thread(desk.workspace.disk.delete, desk.session_id)
         return last
 
-    last = asyncio.run(asyncio.wait_for(audit_and_delete(), 60))
-    assert writer.ended.wait(5)
+    last = asyncio.run(asyncio.wait_for(audit_and_delete(), PATIENCE))
+    assert writer.ended.wait(PATIENCE)
     for component in (desk.page.audit, desk.page.status):
         assert "not there any more" in last[component]
     assert last[desk.page.run_audit]["interactive"]
@@ -211,7 +233,7 @@ def test_what_is_typed_while_a_round_begins_is_kept(desk_with, typed, comment):
     async def propose():
         return [update async for update in desk.tab.on_propose(desk.values(comment="cheap"), request)]
 
-    updates = asyncio.run(asyncio.wait_for(propose(), 30))
+    updates = asyncio.run(asyncio.wait_for(propose(), PATIENCE))
     session = desk.workspace.open(desk.session_id)
     assert [entry.comment for entry in session.rounds] == ["cheap"]
     assert (session.form.summary, session.form.comment) == (typed.get("summary", ""), comment)

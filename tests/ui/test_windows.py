@@ -1,6 +1,7 @@
 """Two windows on one session: what is typed in both at the same moment is kept."""
 
 import threading
+import time
 
 import pytest
 
@@ -24,8 +25,9 @@ def with_text(form, side, text):
     return form.model_copy(update={side: SideForm(text=text)})
 
 
-def save(windows, window, session_id, form, title="", is_saved=True):
-    return windows.save(window, session_id, form, title, private=False, is_saved=is_saved)
+def save(windows, window, session_id, form, title="", is_saved=True, sent=None):
+    sent = time.monotonic() if sent is None else sent
+    return windows.save(window, session_id, form, title, sent, private=False, is_saved=is_saved)
 
 
 def test_fields_that_two_windows_change_at_once_are_both_kept(windows):
@@ -72,6 +74,19 @@ def test_what_a_window_did_not_change_is_not_its_own_word(windows):
 def test_a_deleted_session_does_not_come_back(windows):
     with pytest.raises(SessionDeleted):
         save(windows, "one", "0" * 32, EMPTY)
+
+
+@pytest.mark.parametrize("is_saved", [True, False])
+def test_what_waited_in_a_queue_does_not_undo_what_was_sent_later(windows, is_saved):
+    session_id = save(windows, "one", "", EMPTY, is_saved=False, sent=1.0)
+    later = with_text(EMPTY, "side_a", "Quiet, please.")
+    save(windows, "one", session_id, later, "The library", sent=3.0)
+    waited = with_text(EMPTY, "side_a", "Quiet")
+    assert save(windows, "one", session_id, waited, "Lib", is_saved=is_saved, sent=2.0) == session_id
+    session = windows.open("two", session_id)
+    assert (session.form, session.title) == (later, "The library")
+    save(windows, "one", session_id, waited, "Lib", sent=4.0)  # as somebody who takes words back
+    assert windows.open("two", session_id).form == waited
 
 
 @pytest.mark.parametrize("go", ["turns", "leaves"])

@@ -89,12 +89,16 @@ class PhraseFinder:
 
 @dataclass(frozen=True)
 class Theme:
-    """One thing that people value or fear, with noun phrases that name it."""
+    """One thing that people value or fear, with noun phrases that name it.
+
+    ``people``: it is a group of people, and both phrases speak for them.
+    """
 
     name: str
     words: tuple[str, ...]
     wish: tuple[str, ...]
     worry: tuple[str, ...]
+    people: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def themes() -> dict[str, Theme]:
     """All themes by name, from assets/themes.yaml."""
     entries = read_yaml(asset("themes.yaml"))
     return {
-        name: Theme(name, tuple(map(str, e["words"])), tuple(e["wish"]), tuple(e["worry"]))
+        name: Theme(name, tuple(map(str, e["words"])), tuple(e["wish"]), tuple(e["worry"]), bool(e.get("people")))
         for name, e in entries.items()
     }
 

@@ -200,13 +200,17 @@ def read(view: View) -> Reading:
     return _read(view.as_text(), view.place, view.reason, view.suggestion)
 
 
+_BANNED = "ban|banned|forbid|forbidden|prohibit|prohibited|outlaw|outlawed"
+
 # What a suggestion names is wished for ("a camera to catch suspicious activity"), unless all it asks for is less.
 _ONLY_AGAINST = re.compile(
     r"^(?!.*\b(?:add|install|hire|more|improve|better|provide|include|put|build|offer|keep|have)\b)"
-    r".*\b(?:no|stop|ban|banned|remove|less|fewer|without|get rid|too many|too much|avoid|not allow|not be allowed|"
+    rf".*\b(?:no|stop|{_BANNED}|remove|less|fewer|without|get rid|too many|too much|avoid|not allow|not be allowed|"
     r"(?:do not|don['’]t) (?:want|need|like))\b",
     re.IGNORECASE,
 )
+
+_BAN = re.compile(rf"\b(?:{_BANNED}|not be allowed)\b", re.IGNORECASE)
 
 
 def _polarity(sentence: str) -> int:
@@ -226,6 +230,8 @@ def _themes_of(place: str, reason: str, suggestion: str) -> tuple[dict[str, floa
         for sentence in sentences(field):
             sign = _polarity(sentence) if field is not suggestion else -1 if _ONLY_AGAINST.search(sentence) else 1
             for theme, phrase in theme_finder().find(sentence):
+                if field is suggestion and themes()[theme].people and _BAN.search(sentence):
+                    continue  # who wants them gone neither wishes anything for them nor worries about them
                 seen[theme, phrase] += 1
                 amount = weight / seen[theme, phrase]  # the tenth "dog" says less than the first
                 hits[theme] += amount  # type: ignore[assignment]

@@ -151,6 +151,13 @@ def test_people_are_no_concern(group: str, frame: str) -> None:
             assert not nouns & set(stems(phrase)), f"{phrase!r} from {sentence!r}"
 
 
+@pytest.mark.parametrize("ban", ["should be forbidden", "must be prohibited", "should be banned"])
+def test_who_wants_a_group_kept_out_says_nothing_for_it(ban: str) -> None:
+    reading = read(wanted(f"Skateboarding in the courtyard {ban}.", "The wheels clatter."))
+    assert "youth" not in reading.themes
+    assert "youth" in read(wanted("Skateboarding in the courtyard should be allowed.", "The wheels clatter.")).themes
+
+
 @pytest.mark.parametrize(
     "word", ["racism", "crime", "litter", "violence", "graffiti", "bullying", "pollution", "theft"]
 )

@@ -15,6 +15,7 @@ import logging
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -110,9 +111,25 @@ def side_by_side(plan: Plan, work: Callable[[Plan, str, int], float], names: Seq
     if plan.options.jobs == 1:
         return {name: work(plan, name, threads) for name in names}
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads in an unknown state
-    with ProcessPoolExecutor(plan.options.jobs, mp_context=spawn) as pool:
+    with ProcessPoolExecutor(plan.options.jobs, mp_context=spawn, initializer=end_with_parent) as pool:
         waiting = {pool.submit(work, plan, name, threads): name for name in names}
         return {waiting[one]: one.result() for one in as_completed(waiting)}
+
+
+def end_with_parent() -> None:
+    """Have this worker process end as soon as the one that started it is gone, by whatever signal it went.
+
+    A worker of a pool looks only between two pieces of work, and a piece takes minutes. The checkpoints keep the rest.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:  # this is no worker
+        return
+
+    def watch() -> None:
+        parent.join()  # the end of a pipe that only the parent holds: as in trainer/export/worker.py
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def answer(plan: Plan, name: str, threads: int) -> float:

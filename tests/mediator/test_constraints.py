@@ -1,7 +1,5 @@
 """What a mediator's comments mean for the drafter's search."""
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -229,8 +227,6 @@ def test_any_comment_is_taken(comment: str) -> None:
 @pytest.mark.parametrize(
     "piece", ["no cameras and ", "more ", "a", "for ", "please ", "not ", "<", "don't ", " ", "\n", "no, "]
 )
-def test_four_thousand_characters_at_once(piece: str) -> None:
-    comment = (piece * 4000)[:4000]
-    started = time.process_time()
-    heard(comment)
-    assert time.process_time() - started < 1.0
+def test_a_hundred_thousand_characters_at_once(piece: str) -> None:
+    # Far more than a comment may have: a search that tries all ways to divide it does not end before the test is ended.
+    heard((piece * 100_000)[:100_000])

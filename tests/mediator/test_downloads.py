@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.hub_server import COMMIT, Hub, hub_server, wait_until
+from support.hub_server import COMMIT, Hub, hub_server
+from support.patience import PATIENCE, until
 from support.tiny_models import tiny_llama_gguf
 
 from mediator import downloads, transfer
@@ -114,10 +115,9 @@ def test_a_connection_that_always_breaks_at_once_gives_up_and_the_next_attempt_g
 
 def test_a_silent_server_is_given_up_after_its_time(hub, tmp_path):
     hub.always_breaks, hub.stalls = 0, True
-    started = time.monotonic()
     with pytest.raises(HubUnreachable, match=r"127\.0\.0\.1 was silent for 0\.4 seconds, 3 times in a row"):
         download(entry_of(), tmp_path, patience=QUICK)
-    assert time.monotonic() - started < 5
+    until(lambda: hub.left == 3, "each time, the download went away before the server did")
 
 
 def test_a_wrong_checksum_deletes_what_came(hub, model, tmp_path):
@@ -268,23 +268,21 @@ def test_a_name_that_leads_elsewhere_is_refused(changes):
         entry_of(**changes)
 
 
-def test_a_cancel_is_heard_within_half_a_second_and_keeps_what_came(hub, model, tmp_path):
+def test_a_cancel_is_heard_between_two_pieces_and_keeps_what_came(hub, model, tmp_path):
     hub.pause = 0.05
     cancel, seen = Cancellation(), []
 
     def report(progress: Progress) -> None:
+        assert not cancel.cancelled, "nothing is reported after a cancel"
         seen.append(progress)
         if progress.received > 200_000:
             cancel.cancel()
-            pressed.append(time.monotonic())
 
-    pressed: list[float] = []
     with pytest.raises(Cancelled):
         download(entry_of(), tmp_path, report, cancel, QUICK)
-    assert time.monotonic() - pressed[0] < 0.5
+    until(lambda: hub.left == 1, "the download went away in the middle of the file")
     kept = begun(entry_of(), tmp_path)
-    assert kept > 200_000
-    assert wait_until(lambda: hub.left == 1, 2)
+    assert seen[-1].received <= kept < len(model)
     hub.pause = 0.0
     assert download(entry_of(), tmp_path, patience=QUICK).read_bytes() == model
     assert hub.ranges_asked()[-1] == f"bytes={kept}-"
@@ -293,11 +291,16 @@ def test_a_cancel_is_heard_within_half_a_second_and_keeps_what_came(hub, model, 
 def test_a_cancel_is_heard_while_the_server_is_silent(hub, tmp_path):
     hub.always_breaks, hub.stalls = 0, True
     cancel = Cancellation()
-    threading.Timer(0.3, cancel.cancel).start()
-    started = time.monotonic()
+
+    def press() -> None:
+        until(hub.ranges_asked)
+        time.sleep(0.2)  # for the download to begin its wait
+        cancel.cancel()
+
+    threading.Thread(target=press, daemon=True).start()
     with pytest.raises(Cancelled):
-        download(entry_of(), tmp_path, cancel=cancel, patience=Patience(stall=60.0))
-    assert time.monotonic() - started < 3  # and not the 60 seconds that the server may be silent
+        download(entry_of(), tmp_path, cancel=cancel, patience=Patience(stall=3 * PATIENCE, retries=0))
+    until(lambda: hub.left == 1, "it waited until the server gave up")
 
 
 def child(folder: Path, before: str = "") -> subprocess.Popen[str]:
@@ -318,7 +321,7 @@ def child(folder: Path, before: str = "") -> subprocess.Popen[str]:
 def test_two_downloads_of_one_file_are_refused_and_a_killed_one_leaves_no_lock(hub, model, tmp_path):
     hub.pause = 0.1
     other = child(tmp_path)
-    assert wait_until(lambda: begun(entry_of(), tmp_path) > 300_000, 20)
+    until(lambda: begun(entry_of(), tmp_path) > 300_000)
     with pytest.raises(AlreadyRunning, match=rf"being downloaded already \(by process {other.pid}\)"):
         download(entry_of(), tmp_path, patience=QUICK)
     with pytest.raises(AlreadyRunning):
@@ -416,22 +419,22 @@ def test_jobs_go_on_by_themselves_and_can_be_stopped_and_resumed(hub, tmp_path, 
         jobs.start("no such model")
     jobs.start(name)
     jobs.start(name)
-    assert wait_until(lambda: (state := jobs.state(name)) and state.progress and state.progress.received > 200_000, 10)
+    until(lambda: (state := jobs.state(name)) and state.progress and state.progress.received > 200_000)
     assert jobs.running()
     jobs.stop(name)
-    assert wait_until(lambda: not jobs.running(), 2)
+    until(lambda: not jobs.running())
     state = jobs.state(name)
     assert state is not None
     assert (state.stopped, state.problem) == (True, "")
     hub.pause = 0.0
     jobs.start(name)
-    assert wait_until(lambda: not jobs.running(), 10)
+    until(lambda: not jobs.running())
     state = jobs.state(name)
     assert state is not None
     assert (state.stopped, state.problem) == (False, "")
     hub.statuses = [404]
     jobs.start("qwen3-4b")
-    assert wait_until(lambda: not jobs.running(), 10)
+    until(lambda: not jobs.running())
     state = jobs.state("qwen3-4b")
     assert state is not None
     assert "has no file Qwen3-4B-Instruct-2507-Q4_K_M.gguf" in state.problem

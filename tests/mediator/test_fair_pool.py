@@ -2,10 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.patience import until
 
 from mediator.fair_pool import FairPool, PoolClosed
 
@@ -14,13 +14,6 @@ def numbers(most: int, disposed: list[int] | None = None) -> FairPool[int]:
     """A pool of 0, 1, 2, ..."""
     further = iter(range(1, 100))
     return FairPool(0, lambda: next(further), most, (disposed if disposed is not None else []).append)
-
-
-def soon(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 def test_a_second_item_is_made_only_when_two_are_needed_at_once() -> None:
@@ -48,7 +41,7 @@ def test_whoever_waits_longest_is_next_also_before_the_one_who_has_just_returned
 
             threads.append(threading.Thread(target=wait))
             threads[-1].start()
-            soon(lambda: len(pool._waiting) == len(threads))
+            until(lambda: len(pool._waiting) == len(threads))
     with pool.lend():  # asks at once after returning, as a thread in a loop does
         order.append("again")
     for thread in threads:
@@ -68,9 +61,9 @@ def test_a_thread_in_a_loop_does_not_starve_the_others() -> None:
     threads = [threading.Thread(target=loop, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
-    soon(lambda: set(order) == set(range(8)))
+    until(lambda: set(order) == set(range(8)))
     del order[:]
-    soon(lambda: len(order) > 400)
+    until(lambda: len(order) > 400)
     stop.set()
     for thread in threads:
         thread.join()
@@ -112,7 +105,7 @@ def test_what_cannot_be_made_is_done_without() -> None:
     with pool.lend():
         for thread in threads:
             thread.start()
-        soon(lambda: len(pool._waiting) == 3)
+        until(lambda: len(pool._waiting) == 3)
     for thread in threads:
         thread.join()
     assert got == [0, 0, 0]
@@ -133,7 +126,7 @@ def test_closing_waits_for_what_is_lent_and_sends_home_who_waits() -> None:
     waiting, closing = threading.Thread(target=wait), threading.Thread(target=pool.close)
     with pool.lend():
         waiting.start()
-        soon(lambda: len(pool._waiting) == 1)
+        until(lambda: len(pool._waiting) == 1)
         closing.start()
         waiting.join(5)
         assert len(failures) == 1

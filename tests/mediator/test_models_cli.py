@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.hub_server import Hub, hub_server, wait_until
+from support.hub_server import Hub, hub_server
+from support.patience import PATIENCE, until
 from support.tiny_models import FOUR_COMPROMISES, tiny_llama_gguf
 
 from ui.cli import main
@@ -66,9 +67,9 @@ def test_ctrl_c_keeps_what_has_come_and_the_next_download_goes_on(hub, tmp_path)
     command = [sys.executable, "-m", "ui.cli", "models", "download", NAME]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     part = tmp_path / "data" / "models" / f"{FILE}.part"
-    assert wait_until(lambda: part.exists() and part.stat().st_size > 200_000, 30)
+    until(lambda: part.exists() and part.stat().st_size > 200_000)
     process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=10)
+    out, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (130, "")
     assert errors.splitlines()[-1] == "evenhand: Stopped."
     kept = part.stat().st_size

@@ -1,7 +1,6 @@
 """A session as a JSON file: the exact way round, and one sentence for each thing that can be wrong with a file."""
 
 import json
-import time
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -110,10 +109,9 @@ def test_each_wrong_text_has_a_sentence(text, words):
     assert words in problem(text)
 
 
-def test_a_file_over_the_limit_is_refused_at_once():
-    started = time.perf_counter()
+def test_a_file_over_the_limit_is_refused_unread():
+    # Whoever read it first would say that this is no JSON.
     assert "larger than 20 MB" in problem("é" * (LARGEST_FILE // 2 + 1))
-    assert time.perf_counter() - started < 2
 
 
 def test_a_byte_order_mark_and_half_a_character_do_no_harm():

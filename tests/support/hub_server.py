@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from support.patience import PATIENCE
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -25,7 +27,7 @@ class Hub:
         byte_statuses: of the next answers with bytes, before 200 or 206 again.
         breaks: after how many bytes each next answer breaks off; None for never.
         always_breaks: the same for all answers after those; None for never.
-        stalls: hold the connection open instead of breaking it.
+        stalls: hold the connection open, for as long as `PATIENCE`, instead of breaking it at once.
         ranges: whether it honours Range.
         pause: seconds between two pieces of 64 KiB.
         redirect: where the file's address leads; empty for the bytes on this server.
@@ -116,7 +118,7 @@ def hub_server(data: bytes) -> Iterator[Hub]:
                 if end < len(data):
                     self.close_connection = True
                     if hub.stalls:
-                        self._gone(60.0)
+                        self._gone(PATIENCE)
             except OSError:
                 hub.left += 1
 

@@ -1,6 +1,7 @@
 """A local HTTP server that plays a model's API: scripted answers, real sockets, and a record of what came in."""
 
 import json
+import math
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from support.local_server import serving
+from support.patience import PATIENCE
 
 
 @dataclass
@@ -32,7 +34,6 @@ class ScriptedServer:
         requests: what came in, oldest first.
         script: what to do with request 0, 1, ...; the last entry answers all later ones, too.
         closed_by_client: set when a client closed its connection before the answer was complete.
-        closed_at: ``time.monotonic()`` of that.
         released: set when the test is over; answers that stall wait for it.
     """
 
@@ -40,7 +41,6 @@ class ScriptedServer:
     requests: list[Received] = field(default_factory=list)
     script: list[Callable[["Answer"], None]] = field(default_factory=list)
     closed_by_client: threading.Event = field(default_factory=threading.Event)
-    closed_at: float = 0.0
     released: threading.Event = field(default_factory=threading.Event)
 
 
@@ -90,10 +90,11 @@ class Answer:
         """Cut the connection without completing the stream."""
         self._handler.connection.shutdown(socket.SHUT_RDWR)
 
-    def stall(self) -> None:
-        """Say nothing until the client goes away or the test is over."""
+    def stall(self, longest: float = math.inf) -> None:
+        """Say nothing until the client goes away, the test is over, or ``longest`` seconds have passed."""
+        end = time.monotonic() + longest
         self._handler.connection.settimeout(0.02)
-        while not self.server.released.is_set():
+        while not self.server.released.is_set() and time.monotonic() < end:
             try:
                 if self._handler.connection.recv(1) == b"":
                     break
@@ -103,8 +104,12 @@ class Answer:
                 break
         else:
             return
-        self.server.closed_at = time.monotonic()
         self.server.closed_by_client.set()
+
+    def hold_back(self) -> None:
+        """Say nothing for `PATIENCE` seconds, then break off: ``closed_by_client`` tells who gave up first."""
+        self.stall(PATIENCE)
+        self.drop()
 
     def _chunk(self, data: bytes) -> None:
         self._handler.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
@@ -128,7 +133,6 @@ def scripted_server(*script: Callable[[Answer], None]) -> Iterator[ScriptedServe
             try:
                 state.script[min(number, len(state.script) - 1)](Answer(self, state))
             except OSError:
-                state.closed_at = time.monotonic()
                 state.closed_by_client.set()
                 self.close_connection = True
 
@@ -189,3 +193,24 @@ def begin_message(answer: Answer, cache_read: int = 0) -> None:
 def text_delta(answer: Answer, text: str) -> None:
     """Send one piece of text of a Messages stream."""
     answer.event({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}})
+
+
+def answering(*pieces: str, then: Callable[[Answer], None] | None = None) -> Callable[[Answer], None]:
+    """Script: a stream of OpenAI's protocol with one piece of text per event, complete unless ``then`` takes over."""
+
+    def chunk(delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        return {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]}
+
+    def script(answer: Answer) -> None:
+        answer.start_stream()
+        for piece in pieces:
+            answer.event(chunk({"role": "assistant", "content": piece}), named=False)
+        if then is not None:
+            then(answer)
+            return
+        answer.event(chunk({}, "stop"), named=False)
+        answer.raw("data: [DONE]\n\n")
+        answer.end()
+
+    return script

@@ -1,9 +1,10 @@
 """GGUFModel: llama.cpp itself on tiny Llamas written by the test."""
 
+import math
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mediator.resources import asset
 from mediator.writers.base import LanguageModel, Message, Prompt, PromptTooLong, Sampling
 from mediator.writers.gguf import GGUFModel
 from mediator.writers.gguf_file import check_gguf_file
+from mediator.writers.llama_library import llama_library
 
 THREADS = 1
 
@@ -216,27 +218,52 @@ def test_cancel_between_tokens(random_gguf: Path, prompt: Prompt) -> None:
     model.close()
 
 
-def test_cancel_in_the_middle_of_a_long_prompt(tmp_path: Path) -> None:
-    path = tiny_llama_gguf(tmp_path / "wide.gguf", width=256, layers=4, context=4096)
+class Nodes:
+    """Counts the nodes of the network's graph that llama.cpp has worked out, and presses Stop after one of them."""
+
+    def __init__(self) -> None:
+        self.worked_out = 0
+        self.last = 0
+        self.press: Callable[[], None] = lambda: None
+
+    def see(self, _node: Any, is_before: bool, _data: Any) -> bool:
+        if not is_before:
+            self.worked_out += 1
+            if self.worked_out == self.last:
+                self.press()
+        return True
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Nodes:
+    """Have llama.cpp tell of the work of every model that this test loads."""
+    llama, watched = llama_library(), Nodes()
+    usual, see = llama.llama_context_default_params, llama.ggml_backend_sched_eval_callback(watched.see)
+
+    def watched_parameters() -> Any:
+        parameters = usual()
+        parameters.cb_eval = see
+        return parameters
+
+    monkeypatch.setattr(llama, "llama_context_default_params", watched_parameters)
+    return watched
+
+
+def test_cancel_in_the_middle_of_a_long_prompt(tmp_path: Path, nodes: Nodes) -> None:
+    path = tiny_llama_gguf(tmp_path / "long.gguf", layers=4, context=4096)
     model, cancel = GGUFModel(path, threads=THREADS), Cancellation()
     long = conversation("the park is too loud at night " * 220)
     length = model.count_tokens(long)
     assert 1500 < length < 4000
-    start = time.monotonic()
     ask(model, long, max_tokens=1)
-    whole = time.monotonic() - start
     other = Prompt("Otherwise.", long.messages)  # shares no prefix to speak of
-    pressed = [0.0]
-
-    def press() -> None:
-        pressed[0] = time.monotonic()
-        cancel.cancel()
-
-    threading.Timer(whole / 4, press).start()
+    # In the middle of the second part of 512 tokens.
+    nodes.last = nodes.worked_out + round(1.5 * nodes.worked_out / math.ceil(length / 512))
+    nodes.press = cancel.cancel
     with pytest.raises(Cancelled):
         ask(model, other, cancel)
-    assert time.monotonic() - pressed[0] < max(0.3, whole / 4)
-    assert model.evaluated_tokens < 2 * length - 512
+    assert nodes.worked_out == nodes.last, "nothing is worked out after Stop"
+    assert model.evaluated_tokens == length + 512
     # What was evaluated before the cancel is kept and is right.
     fresh = GGUFModel(path, threads=THREADS)
     assert ask(model, other, max_tokens=3) == ask(fresh, other, max_tokens=3)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.batches_server import BatchesServer, batches_server, errored, succeeded
+from support.patience import until
 
 from mediator.cancellation import Cancellation
 from mediator.mediation import MediationOptions
@@ -235,17 +237,19 @@ def test_a_cancel_leaves_the_batch_to_the_next_call(server, tmp_path):
     settings = BuildSettings(model="claude:m", encoder="length", strategy="single", count=2, rounds=2, seed=0)
     client = BatchClient("m")
 
-    def tell(words: str) -> None:
-        if words.startswith("Waiting"):
-            cancel.cancel()
+    def press() -> None:
+        until(lambda: server.asked)
+        time.sleep(0.2)  # for the build to begin its wait
+        cancel.cancel()
 
     journal = BatchJournal(tmp_path / "out.jsonl.batches")
-    crew = BatchCrew(client, journal, LengthScorer(), options, tell, poll=5.0)
-    started = time.monotonic()
+    # Hours between two questions: a build that is deaf meanwhile does not end before the test is ended.
+    crew = BatchCrew(client, journal, LengthScorer(), options, lambda words: None, poll=10_000.0)
+    threading.Thread(target=press, daemon=True).start()
     report = build([dispute(1)], tmp_path / "out.jsonl", settings, crew, cancel)
     client.close()
     assert report.cancelled
-    assert time.monotonic() - started < 4.0
+    assert list(server.asked.values()) == [1]
     server.polls = 0
     report, told = drafted(tmp_path, [dispute(1)], "single")
     assert told[0] == "Waiting for batch msgbatch_1. Ctrl-C leaves it running; the next call fetches it."

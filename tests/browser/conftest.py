@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.driving import open_page
+from tests.support.patience import PATIENCE, until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Debian's start script hands the browser its flags; these keep it headless and off the network.
@@ -48,7 +48,6 @@ class RunningApp:
 
     url: str
     log: Path
-    seconds_to_first_page: float
     process: subprocess.Popen[bytes]
 
 
@@ -56,6 +55,20 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def wait_for_answer(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a page is served; fails with what the process has logged when it ends before."""
+
+    def answers() -> bool:
+        try:
+            urllib.request.urlopen(url, timeout=PATIENCE).close()
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            return False
+        return True
+
+    until(answers, f"nothing is served at {url}")
 
 
 @contextmanager
@@ -78,7 +91,6 @@ def running_app(folder: Path, port: int | None = None, **variables: str) -> Iter
     url = f"http://127.0.0.1:{port}"
     code = f"from ui.app import launch; launch(port={port}, open_browser=False)"
     with log.open("a") as output:
-        started = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=REPOSITORY,
@@ -87,15 +99,8 @@ def running_app(folder: Path, port: int | None = None, **variables: str) -> Iter
             stderr=subprocess.STDOUT,
         )
         try:
-            while True:
-                try:
-                    urllib.request.urlopen(url, timeout=5).close()
-                    break
-                except OSError:
-                    assert process.poll() is None, log.read_text()
-                    assert time.monotonic() - started < 60, log.read_text()
-                    time.sleep(0.05)
-            yield RunningApp(url, log, time.monotonic() - started, process)
+            wait_for_answer(url, process, log)
+            yield RunningApp(url, log, process)
         finally:
             process.terminate()
             process.wait(timeout=60)
@@ -138,8 +143,8 @@ class SlowServer:
 
     url: str
     prompts: list[str] = field(default_factory=list)
-    hung_up: list[float] = field(default_factory=list)
-    """When each listener left before the end, by time.monotonic()."""
+    hung_up: list[str] = field(default_factory=list)
+    """The models whose listeners left before the end."""
 
     def spec(self, model: str) -> str:
         return f"openai:{model}@{self.url}"
@@ -185,7 +190,8 @@ def slow_server() -> Iterator[SlowServer]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             prompt = "\n".join(message["content"] for message in body["messages"])
             server.prompts.append(prompt)
-            pieces, pause, ends = _answer(body["model"], prompt)
+            model = body["model"]
+            pieces, pause, ends = _answer(model, prompt)
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
             self.send_header("Connection", "close")
@@ -194,19 +200,19 @@ def slow_server() -> Iterator[SlowServer]:
             try:
                 for piece in pieces:
                     self._send({"content": piece}, None)
-                    if self._left(pause):
+                    if self._left(model, pause):
                         return
-                if not ends and self._left(120.0):
+                if not ends and self._left(model, 2 * PATIENCE):
                     return
                 self._send({}, "stop")
                 self.wfile.write(b"data: [DONE]\n\n")
             except OSError:
-                server.hung_up.append(time.monotonic())
+                server.hung_up.append(model)
 
-        def _left(self, pause: float) -> bool:
+        def _left(self, model: str, pause: float) -> bool:
             readable, _, _ = select.select([self.connection], [], [], pause)
             if readable and self.connection.recv(1) == b"":
-                server.hung_up.append(time.monotonic())
+                server.hung_up.append(model)
                 return True
             return False
 

@@ -1,6 +1,6 @@
 """What the browser tests do on the Mediate page, in a mediator's steps."""
 
-import time
+from tests.support.patience import PATIENCE
 
 VIEW_A = "The library is where I read in peace. Please keep it quiet for older readers."
 VIEW_B = "My children need the library after school. Please let them talk and play there."
@@ -47,7 +47,7 @@ def propose_and_wait(page, words="Done in"):
     page.wait_for_selector("#eh-cards .eh-card")
 
 
-def wait_for_status(page, words, seconds=60):
+def wait_for_status(page, words, seconds=PATIENCE):
     page.wait_for_function(
         "words => document.querySelector('.eh-status')?.textContent.includes(words)", arg=words, timeout=seconds * 1000
     )
@@ -76,12 +76,3 @@ def texts(page):
 def press(page, action, number=1):
     """Press a button of the card in front with this number."""
     cards(page)[number - 1].query_selector(f"[data-action={action}]").click()
-
-
-def wait_until(condition, seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False

@@ -121,8 +121,3 @@ def test_a_language_we_do_not_have_gets_english(browser, app):
     assert page.inner_text("#eh-propose") == "Propose"
     assert "stays on this computer" in page.text_content(".eh-where")
     context.close()
-
-
-def test_the_first_page_is_there_quickly(app):
-    print(f"first page after {app.seconds_to_first_page:.2f} s")
-    assert app.seconds_to_first_page < 20  # the target is 5 s on a machine that is not busy with other tests

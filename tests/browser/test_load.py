@@ -2,12 +2,12 @@
 
 import http.client
 import threading
-import time
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.browser.driving import open_page, wait_for_status
+from tests.support.patience import PATIENCE
 from ui.engine import places_for
 
 pytestmark = pytest.mark.browser
@@ -34,21 +34,19 @@ def pages(browser, app):
 
 
 @pytest.fixture
-def latencies(app):
-    """How long something trivial took the app, in seconds, asked every 50 ms for as long as the test runs."""
-    taken, stop = [], threading.Event()
+def answers(app):
+    """What the app answered to something trivial, asked anew 50 ms after each answer for as long as the test runs."""
+    came, stop = [], threading.Event()
 
     def ask():
-        connection = http.client.HTTPConnection(urlsplit(app.url).netloc, timeout=60)
+        connection = http.client.HTTPConnection(urlsplit(app.url).netloc, timeout=PATIENCE)
         while not stop.wait(0.05):
-            started = time.monotonic()
             connection.request("GET", "/gradio_api/app_id")
-            assert connection.getresponse().read()
-            taken.append(time.monotonic() - started)
+            came.append(connection.getresponse().read())
 
     thread = threading.Thread(target=ask)
     thread.start()
-    yield taken
+    yield came
     stop.set()
     thread.join()
 
@@ -64,7 +62,7 @@ def places(statuses):
     return [place for text in statuses for place, said in words.items() if said in text]
 
 
-def test_more_than_the_drafter_serves_wait_in_a_queue_that_they_see_and_see_nothing_of_one_another(pages, latencies):
+def test_more_than_the_drafter_serves_wait_in_a_queue_that_they_see_and_see_nothing_of_one_another(pages, answers):
     for page, name in zip(pages, NAMES, strict=True):
         page.fill("#eh-text-a textarea", f"The {name} must be repainted blue before the parade.")
         page.fill("#eh-text-b textarea", f"The {name} must stay unpainted until the parade is over.")
@@ -74,9 +72,12 @@ def test_more_than_the_drafter_serves_wait_in_a_queue_that_they_see_and_see_noth
     press = "(moment) => void setTimeout(() => document.querySelector('#eh-propose').click(), moment - Date.now())"
     for page in pages:
         page.evaluate(press, moment)
+    pages[0].wait_for_selector("#eh-live .eh-card, #eh-cards .eh-card")
+    before = len(answers)
     for page in pages:
-        wait_for_status(page, "Done in", seconds=120)
+        wait_for_status(page, "Done in", seconds=2 * PATIENCE)
         page.wait_for_selector("#eh-cards .eh-card")
+    answered = len(answers) - before
     seen = [places(page.evaluate("window.statuses")) for page in pages]
     told = [one for one in seen if one]
     assert told, "the drafter serves fewer at once, so somebody had to wait"
@@ -87,9 +88,6 @@ def test_more_than_the_drafter_serves_wait_in_a_queue_that_they_see_and_see_noth
         proposals = page.text_content("#eh-cards")
         assert f"The {name} must" in proposals
         assert not [other for other in NAMES if other != name and other in content]
-    ordered = sorted(latencies)
-    print(f"the app answered {len(ordered)} times, at worst after {ordered[-1]:.2f} s")
-    assert len(ordered) > 20
-    # Work on the event loop would show in most answers. The worst one may be due to what else this machine does.
-    assert ordered[int(0.9 * len(ordered))] < 1.0
-    assert ordered[-1] < 10.0
+    # Drafting on the event loop would have told nobody their place, and have let an answer through between rounds only.
+    assert answered > len(NAMES), "the app did not answer while it drafted"
+    assert all(answers)

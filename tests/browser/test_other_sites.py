@@ -15,9 +15,9 @@ from tests.browser.driving import (
     propose,
     propose_and_wait,
     wait_for_the_page,
-    wait_until,
     write_views,
 )
+from tests.support.patience import until
 from tests.support.served import PASSWORD, password_file, serving
 from ui.strings import say
 
@@ -228,6 +228,6 @@ def test_the_system_ends_the_app_and_what_is_being_written(browser, slow_server)
         page.wait_for_selector("#eh-live .eh-card")
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(timeout=60) == 0, served.log.read_text()
-        assert wait_until(lambda: len(slow_server.hung_up) > before, 30)
+        until(lambda: len(slow_server.hung_up) > before)
         assert "Traceback" not in served.log.read_text()
         context.close()

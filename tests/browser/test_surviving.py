@@ -19,9 +19,9 @@ from tests.browser.driving import (
     texts,
     wait_for_saving,
     wait_for_status,
-    wait_until,
     write_views,
 )
+from tests.support.patience import PATIENCE, until
 
 pytestmark = pytest.mark.browser
 
@@ -94,7 +94,7 @@ def test_a_second_window_sees_the_stream_and_the_marks(page, browser, slow_serve
     second.wait_for_selector(".eh-kept")
     assert texts(second) == texts(page)
     press(second, "keep", 2)
-    assert wait_until(lambda: len(page.query_selector_all(".eh-kept li")) == 2, 30)
+    until(lambda: len(page.query_selector_all(".eh-kept li")) == 2)
     context.close()
 
 
@@ -110,7 +110,7 @@ def test_a_closed_window_does_not_leave_a_writer_at_work(browser, tmp_path, slow
         window.wait_for_selector("#eh-live .eh-card")
         hung_up = len(slow_server.hung_up)
         context.close()
-        assert wait_until(lambda: len(slow_server.hung_up) > hung_up, running.PATIENCE_WITHOUT_WATCHERS + 15)
+        until(lambda: len(slow_server.hung_up) > hung_up, seconds=running.PATIENCE_WITHOUT_WATCHERS + PATIENCE)
 
 
 def test_a_killed_app_loses_nothing_finished(browser, tmp_path, slow_server):
@@ -135,7 +135,7 @@ def test_a_killed_app_loses_nothing_finished(browser, tmp_path, slow_server):
         assert "ended in the midst" in page.text_content("#eh-cards")
         assert texts(page) == [finished]
         page.click('.eh-trail button[data-round="1"]')
-        assert wait_until(lambda: texts(page) == before, 30)
+        until(lambda: texts(page) == before)
         assert page.query_selector(".eh-kept")
     context.close()
 
@@ -161,7 +161,7 @@ def test_an_opened_file_survives_a_restart_under_an_open_page_with_what_it_told_
             with closing(sqlite3.connect(next((tmp_path / "data").glob("*.sqlite3")))) as store:
                 return [json.loads(form) for (form,) in store.execute("SELECT form_json FROM session")]
 
-        assert wait_until(lambda: "after the restart" in saved()[0]["side_a"]["text"], 60)
+        until(lambda: "after the restart" in saved()[0]["side_a"]["text"])
         assert saved()[0]["side_b"]["demographics"] == told
     context.close()
 
@@ -244,7 +244,7 @@ def test_two_windows_that_type_in_one_session_lose_nothing(page, browser):
     def shows(window):
         return {name: window.input_value(name) for name in fields} == fields
 
-    assert wait_until(lambda: shows(page) and shows(second), 20)
+    until(lambda: shows(page) and shows(second))
     context.close()
 
 
@@ -259,8 +259,7 @@ def test_a_page_of_a_private_session_that_is_gone_stays_private(browser, tmp_pat
     with running_app(tmp_path) as app:
         window = open_page(context.new_page(), f"{app.url}{address}")
         write_views(window, "SECRETVIEW after", "SECRETVIEW after")
-        wait_until(lambda: window.url.removeprefix(app.url) != address, 10)
-        window.wait_for_timeout(900)
+        wait_for_saving(window)
         assert window.get_attribute("#eh-saved .eh-saved", "data-state") == "private"
     context.close()
     assert not any(b"SECRETVIEW" in path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file())

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -33,15 +32,14 @@ def test_an_impossible_port_is_a_sentence(port):
         launch(port=port, open_browser=False, wait=False)
 
 
-def test_a_taken_port_is_a_sentence():
+def test_a_taken_port_is_a_sentence_before_the_page_is_made(monkeypatch):
+    monkeypatch.setattr("ui.app.build", lambda *_: pytest.fail("the page was made"))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        begun = time.monotonic()
         with pytest.raises(InputError, match=f"Port {port} is taken"):
             launch(port=port, open_browser=False, wait=False)
-        assert time.monotonic() - begun < 1.0  # before the page is made
 
 
 def test_a_name_that_cannot_be_allowed_is_a_sentence():
@@ -58,12 +56,10 @@ def evenhand(*arguments: str, **environment: str) -> subprocess.CompletedProcess
 
 
 def test_on_the_command_line_too_there_must_be_a_password(tmp_path):
-    begun = time.monotonic()
     done = evenhand("ui", "--host", "0.0.0.0", EVENHAND_LOG_FOLDER=str(tmp_path))
     assert done.returncode == PasswordError.exit_code == 2
     assert done.stderr.startswith("evenhand: Other computers can reach Evenhand at this address")
     assert len(done.stderr.splitlines()) == 1
-    assert time.monotonic() - begun < 10
     short = evenhand("--host", "0.0.0.0", EVENHAND_LOG_FOLDER=str(tmp_path), EVENHAND_PASSWORD="short")
     assert short.returncode == 2
     assert "fewer than 12" in short.stderr
@@ -94,7 +90,7 @@ def test_a_path_of_options_without_the_word_ui_opens_the_app():
         assert served.ask().status == 200
 
 
-def test_gradio_is_imported_without_analytics_and_without_writing_stubs():
+def test_gradio_is_imported_and_the_page_made_without_analytics_stubs_or_models():
     code = (
         "import ui, os, sys; from ui.gradio_loading import load_gradio; import inspect; before = inspect.getfile\n"
         "import pathlib; written = []; pathlib.Path.write_text = lambda self, *_, **__: written.append(str(self))\n"
@@ -103,6 +99,7 @@ def test_gradio_is_imported_without_analytics_and_without_writing_stubs():
         "assert gradio.Textbox(label='x').label == 'x'\n"
         "assert os.environ['GRADIO_ANALYTICS_ENABLED'] == 'False' and not gradio.Blocks().analytics_enabled\n"
         "assert not [path for path in written if path.endswith('.pyi')], written\n"
+        "from ui.app import build; build()  # the page is made and opened without any model\n"
         "assert 'torch' not in sys.modules and 'llama_cpp' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

@@ -2,13 +2,13 @@
 
 import asyncio
 import threading
-import time
 
 import pytest
 
 from mediator.schema import Dispute, View
 from mediator.session import Form, SideForm
 from mediator.writers.base import Delta, Unreachable
+from tests.support.patience import PATIENCE
 from tests.support.scripted import ScriptedWriter, whole
 from tests.ui.test_running import Endless, OneWriter
 from ui.auditing import Auditing
@@ -40,7 +40,7 @@ def seen(auditing, act=lambda number: None):
             act(len(shown))
         return shown
 
-    return asyncio.run(watch())
+    return asyncio.run(asyncio.wait_for(watch(), PATIENCE))
 
 
 def test_it_ends_with_a_verdict_and_runs_no_more():
@@ -73,7 +73,7 @@ def test_a_stop_and_a_closed_window_end_the_writer(end):
 
     def act(number):
         if number == 1:
-            assert writer.began.wait(5)
+            assert writer.began.wait(PATIENCE)
             assert auditing.runs_in("session")
             auditing.leave("another window")
             assert not writer.ended.wait(0.2)
@@ -83,11 +83,13 @@ def test_a_stop_and_a_closed_window_end_the_writer(end):
                 auditing.leave("window")
 
     assert seen(auditing, act)[-1] == ("", "The exchange was stopped.", False)
-    assert writer.ended.wait(2)
+    assert writer.ended.wait(PATIENCE)
 
 
 def test_a_stop_does_not_wait_for_a_model_that_is_loaded():
-    auditing = Auditing(OneWriter(Endless(), loading=3.0))
-    began = time.monotonic()
-    seen(auditing, lambda number: auditing.stop("session"))
-    assert time.monotonic() - began < 2.0
+    loaded = threading.Event()
+    auditing = Auditing(OneWriter(Endless(), loaded))
+    shown = seen(auditing, lambda number: auditing.stop("session"))
+    assert shown[-1] == ("", "The exchange was stopped.", False)
+    assert not auditing.runs_in("session")
+    loaded.set()  # until here there was no writer

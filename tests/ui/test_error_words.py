@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import re
-import time
+from itertools import count
 
 import pytest
 
@@ -16,6 +16,7 @@ from ui.error_words import LONGEST, Template, in_language, sentences_of, templat
 NOT_ON_THE_PAGE = {
     "mediator/cli.py": "the command line",
     "mediator/sessions_cli.py": "the command line",
+    "mediator/sessions_export_cli.py": "the command line",
     "mediator/models_cli.py": "the command line",
     "ui/cli.py": "the command line",
     "ui/listening.py": "said before there is a page",
@@ -164,10 +165,18 @@ def test_text_of_a_user_in_a_sentence_is_never_read_as_a_template(name: str) -> 
         "The model declined to answer (" + "(" * (LONGEST - 50) + ").",
     ],
 )
-def test_a_long_hostile_sentence_is_shown_whole_and_soon(hostile: str) -> None:
-    begun = time.process_time()
+def test_a_long_hostile_sentence_is_shown_whole_without_trying_all_ways(
+    hostile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 0 if len(hostile) > LONGEST else 1_000_000
+    comparisons, found_in = count(1), Template.found_in
+
+    def counted(template: Template, sentence: str) -> dict[str, str] | None:
+        assert next(comparisons) <= most
+        return found_in(template, sentence)
+
+    monkeypatch.setattr(Template, "found_in", counted)
     shown = in_language("de", hostile)
-    assert time.process_time() - begun < 20  # a search that tries all ways would take days
     assert len(shown) >= len(hostile) * 0.9
 
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -11,6 +12,7 @@ from mediator.mediation import MediationOptions
 from mediator.schema import Dispute, View
 from mediator.store import Store
 from mediator.writers.base import Delta, Unreachable
+from tests.support.patience import PATIENCE, until
 from tests.support.scripted import ScriptedWriter, TableScorer, whole
 from ui import running as running_module
 from ui.running import INTERNAL_FAULT, Mediations
@@ -20,17 +22,18 @@ SINGLE = MediationOptions(strategy="single", count=2)
 
 
 class OneWriter:
-    """An engine whose only writer is the one given."""
+    """An engine whose only writer is the one given, there at once or when the event ``loaded`` is set."""
 
-    def __init__(self, writer, loading=0.0):
-        self._writer, self._loading = writer, loading
+    def __init__(self, writer, loaded=None):
+        self._writer, self._loaded = writer, loaded
 
     def scorer(self):
         return TableScorer(one=(0.8, 0.8), two=(0.7, 0.7))
 
     @contextmanager
     def writer(self, spec, cancel=None, on_wait=None):
-        time.sleep(self._loading)
+        if self._loaded is not None:
+            assert self._loaded.wait(2 * PATIENCE)
         yield self._writer
 
 
@@ -64,9 +67,9 @@ def store():
     store.close()
 
 
-def start(store, writer, options=SINGLE, session=None, loading=0.0):
+def start(store, writer, options=SINGLE, session=None, loaded=None):
     session = session or store.create()
-    mediations = Mediations(OneWriter(writer, loading))
+    mediations = Mediations(OneWriter(writer, loaded))
 
     def begin():
         return store.start_round(session.id, DISPUTE, "drafter", "single", 2, 1, 0)
@@ -76,33 +79,24 @@ def start(store, writer, options=SINGLE, session=None, loading=0.0):
     return mediations, running, session
 
 
-def wait(condition, seconds=30.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
-
-
 def test_everything_is_in_the_store_at_the_end(store):
     mediations, running, session = start(store, ScriptedWriter(whole("two", "one")))
-    assert wait(lambda: running.finished)
+    until(lambda: mediations.get(session.id) is None)
+    assert running.finished
     (entry,) = store.get(session.id).rounds
     assert entry.state == "done"
     assert [proposal.candidate.text for proposal in entry.selected] == ["one", "two"]
     assert entry.timings["total"] > 0
-    assert mediations.get(session.id) is None
 
 
 def test_a_finished_proposal_is_saved_while_the_next_is_written(store):
     writer = Endless()
     mediations, running, session = start(store, writer)
-    assert wait(lambda: store.get(session.id).rounds[0].proposals)
+    until(lambda: store.get(session.id).rounds[0].proposals)
     assert not running.finished
     mediations.stop(session.id)
-    assert writer.ended.wait(2)
-    assert wait(lambda: running.finished)
+    assert writer.ended.wait(PATIENCE)
+    until(lambda: running.finished)
     entry = store.get(session.id).rounds[0]
     assert entry.state == "stopped"
     assert [proposal.candidate.text for proposal in entry.selected][:1] == ["one"]
@@ -111,7 +105,7 @@ def test_a_finished_proposal_is_saved_while_the_next_is_written(store):
 def test_a_pass_begun_afresh_is_not_saved_twice(store):
     steps = [Delta(0, "one", done=True), Delta(0, "", restart=True), *whole("two")]
     _, running, session = start(store, ScriptedWriter(steps))
-    assert wait(lambda: running.finished)
+    until(lambda: running.finished)
     assert [proposal.candidate.text for proposal in store.get(session.id).rounds[0].proposals] == ["two"]
 
 
@@ -123,7 +117,7 @@ def test_a_second_window_joins_the_round_that_runs(store):
 
     assert mediations.start(session.id, begin, DISPUTE, SINGLE, store) == (running, False)
     mediations.stop_all()
-    assert wait(lambda: running.finished)
+    until(lambda: running.finished)
 
 
 @pytest.mark.parametrize(
@@ -131,64 +125,69 @@ def test_a_second_window_joins_the_round_that_runs(store):
 )
 def test_a_writer_that_fails_ends_the_round_with_a_sentence(store, failure, sentence):
     _, running, session = start(store, ScriptedWriter([failure]))
-    assert wait(lambda: running.finished)
+    until(lambda: running.finished)
     entry = store.get(session.id).rounds[0]
     assert (entry.state, entry.problem) == ("failed", sentence)
     assert running.fault
 
 
 def test_what_nobody_watches_is_ended_and_a_reload_is_not(store, monkeypatch):
-    monkeypatch.setattr(running_module, "PATIENCE_WITHOUT_WATCHERS", 0.4)
+    monkeypatch.setattr(running_module, "PATIENCE_WITHOUT_WATCHERS", PATIENCE)
     writer = Endless()
     _, running, _ = start(store, writer)
     with running.watched_by("window"):
-        time.sleep(0.5)
-    assert not running.finished
+        assert running._timer is None, "it is being ended while somebody watches"
+    abandoning = running._timer
     with running.watched_by("reloaded"):  # back within the time
-        time.sleep(0.6)
-        assert not writer.ended.is_set()
-    assert writer.ended.wait(3)
-    assert wait(lambda: running.finished)
+        assert abandoning.finished.is_set(), "who came back does not count"
+        monkeypatch.setattr(running_module, "PATIENCE_WITHOUT_WATCHERS", 0.01)
+        with running.watched_by("second"):
+            pass
+        assert not writer.ended.wait(0.2)
+        assert not running.finished
+    assert writer.ended.wait(PATIENCE)
+    until(lambda: running.finished)
     assert running.state == "stopped"
 
 
 def test_stop_while_a_model_is_loaded_keeps_nobody_waiting(store):
-    mediations, running, session = start(store, Endless(), loading=3.0)
-    began = time.monotonic()
+    loaded = threading.Event()
+    mediations, running, session = start(store, Endless(), loaded=loaded)
     mediations.stop(session.id)
-    assert wait(lambda: running.finished, 2.0), "it waited for the model"
-    assert time.monotonic() - began < 2.5
-    assert wait(lambda: store.get(session.id).rounds[0].state == "stopped")
-    assert mediations.get(session.id) is None
+    until(lambda: running.finished, "it waited for the model")
+    until(lambda: mediations.get(session.id) is None)
+    assert store.get(session.id).rounds[0].state == "stopped"
+    assert not running.begun
+    loaded.set()
 
 
 def test_nobody_who_looks_waits_for_a_round_that_is_being_made(store):
-    mediations, made = Mediations(OneWriter(Endless())), threading.Event()
+    mediations, making, made = Mediations(OneWriter(Endless())), threading.Event(), threading.Event()
     session = store.create()
 
     def begin():
-        assert made.wait(5)
+        making.set()
+        assert made.wait(2 * PATIENCE)
         return store.start_round(session.id, DISPUTE, "drafter", "single", 2, 1, 0)
 
-    starting = threading.Thread(target=mediations.start, args=(session.id, begin, DISPUTE, SINGLE, store))
+    starting = threading.Thread(target=mediations.start, args=(session.id, begin, DISPUTE, SINGLE, store), daemon=True)
     starting.start()
-    began = time.monotonic()
-    assert mediations.get(session.id) is None
-    assert time.monotonic() - began < 1.0, "it waited for the store"
-    made.set()
+    assert making.wait(PATIENCE)
+    with ThreadPoolExecutor(1) as looking:
+        assert looking.submit(mediations.get, session.id).result(PATIENCE) is None
+        made.set()
     starting.join()
     mediations.stop_all()
-    assert wait(lambda: mediations.get(session.id) is None)
+    until(lambda: mediations.get(session.id) is None)
 
 
 def test_a_session_that_is_deleted_meanwhile_ends_its_round(store):
     mediations, running, session = start(store, Endless())
-    assert wait(lambda: store.get(session.id).rounds[0].proposals)
+    until(lambda: store.get(session.id).rounds[0].proposals)
     store.delete(session.id)
     mediations.stop(session.id)
-    assert wait(lambda: running.finished)
+    until(lambda: mediations.get(session.id) is None)
     assert (running.state, running.fault) == ("failed", True)
-    assert mediations.get(session.id) is None
 
 
 def test_a_round_whose_end_cannot_be_saved_is_over_all_the_same(store, monkeypatch):
@@ -197,6 +196,5 @@ def test_a_round_whose_end_cannot_be_saved_is_over_all_the_same(store, monkeypat
 
     monkeypatch.setattr(store, "finish_round", broken)
     mediations, running, session = start(store, ScriptedWriter(whole("one", "two")))
-    assert wait(lambda: running.finished), "it is said to be writing for ever"
-    assert running.problem == INTERNAL_FAULT
-    assert mediations.get(session.id) is None
+    until(lambda: mediations.get(session.id) is None, "it is said to be writing for ever")
+    assert (running.finished, running.problem) == (True, INTERNAL_FAULT)

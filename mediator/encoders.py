@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from mediator.encoder_prefix import GGUF_KEY, fingerprint_with, prefix_of_metadata, prefix_of_prompts
 from mediator.errors import MissingExtraError, ModelFileError
 from mediator.fair_pool import PoolClosed
 from mediator.resources import asset
@@ -31,7 +32,7 @@ class Encoder(Protocol):
 
     Attributes:
         name: how the user named it.
-        fingerprint: changes whenever the weights change; the key of every cache of embeddings.
+        fingerprint: changes whenever the weights or the prefix change; the key of every cache of embeddings.
         dimensions: length of a vector.
     """
 
@@ -110,6 +111,8 @@ class GGUFEncoder:
     exactly symmetric and every cache exact. Several texts of one call, and several callers, share the cores, and every
     piece of at most 256 tokens takes its turn among all that wait: nobody's long view holds up another's short text
     for more than a tenth of a second or so.
+
+    A prefix that the encoder was trained with (`mediator.encoder_prefix`) goes before every piece.
     """
 
     def __init__(self, path: Path, name: str | None = None, threads: int = 1) -> None:
@@ -117,10 +120,21 @@ class GGUFEncoder:
         from mediator.llama_embedding import LlamaEmbedding
         from mediator.writers.gguf_file import check_gguf_file
 
-        check_gguf_file(path)
+        header = check_gguf_file(path)
         self._model = LlamaEmbedding(path, threads)
         self.name = name or path.name
-        self.fingerprint = file_fingerprint(path)
+        positions = header.metadata.get(f"{header.architecture}.context_length")
+        window = min(_WINDOW_TOKENS, positions) if isinstance(positions, int) else _WINDOW_TOKENS
+        self._prefix = prefix_of_metadata(header.metadata, path.name) or ""
+        self._limit = window - (self._tokens(self._prefix) if self._prefix else 0)
+        if self._limit < window // 2:
+            self._model.close()
+            raise ModelFileError(
+                f"{path.name}: the prefix under {GGUF_KEY} has {window - self._limit} tokens, of {window} for it and a "
+                "text together.",
+                "Export the encoder again, with a shorter one.",
+            )
+        self.fingerprint = fingerprint_with(self._prefix, file_fingerprint(path))
         self.dimensions = self._model.dimensions
         # The caller's own thread works as well.
         self._helpers = ThreadPoolExecutor(max(1, self._model.at_once - 1), thread_name_prefix="encoder")
@@ -129,8 +143,8 @@ class GGUFEncoder:
         return len(self._model.tokens(text))
 
     def _encode_one(self, text: str) -> Matrix:
-        parts = windows(_without_surrogates(text), _WINDOW_TOKENS, self._tokens)
-        unit = np.stack([_unit(self._model.vector(part)) for part, _ in parts])
+        parts = windows(_without_surrogates(text), self._limit, self._tokens)
+        unit = np.stack([_unit(self._model.vector(self._prefix + part)) for part, _ in parts])
         weights = np.asarray([tokens for _, tokens in parts], dtype=np.float32)
         return _unit(weights @ unit)
 
@@ -174,8 +188,7 @@ class GGUFEncoder:
 class SentenceTransformersEncoder:
     """Any sentence-transformers encoder by folder or hub name (needs the ``hf`` extra).
 
-    e5 models were trained with a prefix on every text; they get ``query: `` for symmetric similarity, as their card
-    says.
+    Some, such as e5, were trained with a prefix on every text; they get it (`mediator.encoder_prefix`).
     """
 
     def __init__(self, name: str) -> None:
@@ -196,7 +209,7 @@ class SentenceTransformersEncoder:
                 "Give the folder of a sentence-transformers model, or its hub name and a network.",
             ) from error
         self.name = name
-        self._prefix = "query: " if re.search(r"(^|-)e5-", Path(name).name.lower()) else ""
+        self._prefix = prefix_of_prompts(self._model.prompts, self._model.default_prompt_name, name) or ""
         self.dimensions = self._model.encode([""], show_progress_bar=False).shape[1]
         self._lock = threading.Lock()
         self.fingerprint = self._weights_fingerprint()
@@ -216,7 +229,7 @@ class SentenceTransformersEncoder:
             limit = int(self._model.max_seq_length or 512) - self._tokens(self._prefix)
             parts = windows(_without_surrogates(text), limit, self._tokens)
             vectors = self._model.encode(
-                [self._prefix + part for part, _ in parts], normalize_embeddings=True, show_progress_bar=False
+                [part for part, _ in parts], prompt=self._prefix, normalize_embeddings=True, show_progress_bar=False
             )
         weights = np.asarray([tokens for _, tokens in parts], dtype=np.float32)
         return _unit(weights @ np.asarray(vectors, dtype=np.float32))

@@ -51,7 +51,8 @@ def load_settings(kind: type[Settings], recipe: str, path: Path | None, changes:
         kind: the class of the settings.
         recipe: its name, for the message.
         path: the file; None for the defaults.
-        changes: settings as the command line gives them, ``epochs=2``; the value is read as YAML.
+        changes: settings as the command line gives them, ``epochs=2``; the value is read as YAML, and of a setting that
+            is text, what YAML takes for something else (nothing, a number) is the text as it stands.
 
     Raises:
         ConfigError: the file cannot be read, or a setting does not fit.
@@ -76,18 +77,27 @@ def load_settings(kind: type[Settings], recipe: str, path: Path | None, changes:
         if not sign or not name.strip():
             raise ConfigError(f"--set {change!r} is not a setting.", "Write it as --set epochs=2.")
         try:
-            values[name.strip()] = yaml.safe_load(text)
+            value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {change!r}: the value cannot be read.", "Write it as --set epochs=2.") from error
+        if _is_text(kind, name.strip()) and not isinstance(value, str):
+            value = text if text.strip() else ""
+        values[name.strip()] = value
     source = str(path) if path else "--set" if changes else "the defaults"
-    return checked_settings(kind, recipe, _numbers(kind, values), source)
+    return checked_settings(kind, recipe, _as_meant(kind, values), source)
 
 
-def _numbers(kind: type[Record], values: dict[str, Any]) -> dict[str, Any]:
-    """YAML 1.1 reads 3e-5 as text; it is a number to everybody else."""
+def _is_text(kind: type[Record], name: str) -> bool:
+    return name in kind.model_fields and kind.model_fields[name].annotation is str
+
+
+def _as_meant(kind: type[Record], values: dict[str, Any]) -> dict[str, Any]:
+    """YAML 1.1 reads 3e-5 as text; it is a number to everybody else. A text left empty is the empty text."""
     fields = kind.model_fields
     found = dict(values)
     for name, value in values.items():
+        if value is None and _is_text(kind, name):
+            found[name] = ""
         if isinstance(value, str) and name in fields and fields[name].annotation is float:
             try:
                 found[name] = float(value)

@@ -246,6 +246,19 @@ def test_a_path_names_an_encoder_and_closing_twice_is_safe(encoder: Encoder) -> 
         own.encode(SENTENCES[:1])
 
 
+def test_an_e5_file_gets_the_prefix_of_its_kind(tmp_path: Path, encoder: Encoder) -> None:
+    path = tmp_path / "e5-small.gguf"
+    path.symlink_to(asset("models", BUNDLED))
+    prefixed = load_encoder(str(path))
+    try:
+        with_prefix = encoder.encode(["query: noise at night"])
+        assert prefixed.encode(["noise at night"]) == pytest.approx(with_prefix, abs=1e-6)
+        assert not np.allclose(encoder.encode(["noise at night"]), with_prefix, atol=1e-2)
+        assert prefixed.fingerprint != encoder.fingerprint
+    finally:
+        prefixed.close()
+
+
 # -- files that cannot be used ---------------------------------------------------------------------------------------
 
 

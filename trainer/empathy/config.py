@@ -27,11 +27,16 @@ class EmpathyConfig(Record):
     left_out: list[str] = Field(
         default=[],
         description="JSONL files, or one, whose `row` numbers are lines of `ratings`, from 0: nothing of their raters "
-        "is learned from; empty for none.",
+        "is learned from, nor chooses an epoch; empty for none.",
     )
     output: str = Field(default="", description="The folder of the tuned model; empty keeps nothing but the figures.")
     gguf: str = Field(default="", description="Also export to this GGUF file (needs `output`); empty for none.")
     precision: Literal["f32", "f16", "q8_0"] = Field(default="q8_0", description="Of the GGUF file.")
+    licence: str = Field(
+        default="",
+        description="The SPDX identifier that the GGUF file states, such as apache-2.0; the base's and the data's "
+        "decide which. Empty states none.",
+    )
     objective: Literal["ranking", "cosine"] = Field(
         default="ranking",
         description="ranking: within a rater, the view rated higher shall lie closer, together with the other signals. "
@@ -45,7 +50,8 @@ class EmpathyConfig(Record):
     held_out: Share = Field(default=0.2, description="The share that is measured on and not learned from.")
     validation: Share = Field(
         default=0.0,
-        description="With objective = cosine: the share that chooses the epoch (the paper: 0.05); 0 takes the last.",
+        description="The share that chooses the epoch (the paper: 0.05), by the Spearman correlation with its ratings: "
+        "over all pairs with objective = cosine, within raters with ranking. 0 takes the last.",
     )
     split_seed: int = Field(default=0, ge=0, description="Of the division; the same for all runs to be compared.")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Of the order of batches and every random choice.")
@@ -78,14 +84,22 @@ class EmpathyConfig(Record):
     )
     temperature: Positive = Field(default=0.05, description="Cosines are divided by this in the contrast of sides.")
     blend: Share = Field(default=1.0, description="The share of the tuned weights in the result; 0 is untouched.")
-    prefix: str = Field(default="", description="Put before every text; e5 models want `query: `.")
+    prefix: str = Field(
+        default="",
+        description="Put before every text, and stored with the tuned model; e5 models want `query: `. Empty for none.",
+    )
     max_tokens: int = Field(default=112, ge=8, description="Texts are cut here, in training only.")
     threads: int = Field(default=0, ge=0, description="Threads of torch; 0 leaves its default.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="Where to compute with objective = cosine; auto takes the GPU where there is one. The ranking "
+        "computes on the CPU.",
+    )
 
     @field_validator("left_out", mode="before")
     @classmethod
     def _one_file_may_stand_alone(cls, value: Any) -> Any:
-        return ([value] if value else []) if isinstance(value, str) else value
+        return ([value] if value else []) if isinstance(value, str | None) else value
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
@@ -93,10 +107,12 @@ class EmpathyConfig(Record):
             raise ValueError("gguf needs output: name the folder that the tuned model is saved to")
         if self.held_out + self.validation >= 1:
             raise ValueError(f"held_out and validation are {self.held_out} and {self.validation}: nothing is left")
-        if self.validation and self.objective != "cosine":
-            raise ValueError("validation goes with objective = cosine: the ranking takes its last epoch")
         if self.split_by == "pair" and self.objective != "cosine":
             raise ValueError("split_by = pair goes with objective = cosine: the ranking compares within raters")
         if self.prefix and self.objective != "cosine":
             raise ValueError("prefix goes with objective = cosine")
+        if self.device == "cuda" and self.objective != "cosine":
+            raise ValueError("device = cuda goes with objective = cosine: the ranking computes on the CPU")
+        if self.opposing and self.objective != "ranking":
+            raise ValueError("opposing goes with objective = ranking: the cosine learns from ratings alone")
         return self

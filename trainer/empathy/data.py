@@ -53,12 +53,13 @@ class Contrast:
 
 @dataclass
 class TrainingData:
-    """Everything one run learns from."""
+    """Everything one run learns from, and the raters by whom it chooses its epoch."""
 
     raters: list[list[RatedPair]] = field(default_factory=list)
     sides: list[Contrast] = field(default_factory=list)
     stances: list[Contrast] = field(default_factory=list)
     stories: list[StoryPair] = field(default_factory=list)
+    validation: list[list[RatedPair]] = field(default_factory=list)
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -106,6 +107,12 @@ def load_rows(path: Path | str) -> list[int]:
             raise InputError(f"{path}, line {number + 1}: `row` is {row}; it must be a whole number from 0.")
         rows.append(row)
     return rows
+
+
+def raters_left_out(pairs: Sequence[RatedPair], paths: Sequence[Path | str]) -> set[str]:
+    """Return the raters of the rows that files name (`load_rows`): of nothing of theirs may be learned."""
+    rows = {row for path in paths for row in load_rows(path)}
+    return {pair.rater for pair in pairs if pair.row in rows}
 
 
 def load_stories(path: Path | str) -> list[StoryPair]:

@@ -137,7 +137,8 @@ def remembering(model: Any, prefix: str = "") -> Encode:
     def encode(texts: Sequence[str]) -> Vectors:
         missing = [text for text in dict.fromkeys(texts) if text not in known]
         if missing:
-            rows = model.encode([prefix + text for text in missing], normalize_embeddings=True, show_progress_bar=False)
+            behind = [prefix + text for text in missing]  # and not behind a prompt of the base's own
+            rows = model.encode(behind, prompt="", normalize_embeddings=True, show_progress_bar=False)
             known.update(zip(missing, np.asarray(rows, dtype=np.float32), strict=True))
         return np.stack([known[text] for text in texts])
 

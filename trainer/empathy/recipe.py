@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mediator.encoder_prefix import prefix_of_prompts
 from mediator.errors import InputError, MissingExtraError, ModelFileError
 from mediator.settings import user_path
 from trainer.empathy.config import EmpathyConfig
@@ -29,15 +30,23 @@ from trainer.empathy.data import (
     contrasts_of_claims,
     contrasts_of_views,
     load_ratings,
-    load_rows,
     load_stories,
+    raters_left_out,
     split_by_rater,
 )
-from trainer.empathy.figures import Estimate, measure, remembering, scores_of_ratings, scores_of_stories
-from trainer.empathy.losses import correlation_loss
+from trainer.empathy.figures import (
+    Estimate,
+    measure,
+    remembering,
+    scores_of_ratings,
+    scores_of_stories,
+    within_rater_spearman,
+)
+from trainer.empathy.losses import correlation_loss, ranking_loss, side_loss
 from trainer.empathy.regression import divide, regress
 from trainer.empathy.towers import LayersTower, NormTower
 from trainer.export.families import export_gguf
+from trainer.models.pretrained import Device, torch_device
 
 if TYPE_CHECKING:
     import torch
@@ -48,69 +57,25 @@ Tell = Callable[[str], None]
 
 
 def load_training_data(config: EmpathyConfig) -> TrainingData:
-    """Read what the configuration names, without held-out raters and the raters of left-out rows."""
-    left_out = {row for path in config.left_out for row in load_rows(path)}
+    """Read what the configuration names, without held-out raters and the raters of left-out rows.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
     pairs = load_ratings(config.ratings)
-    hidden = {pair.rater for pair in pairs if pair.row in left_out}
-    training, _ = split_by_rater(pairs, config.held_out, config.split_seed)
-    raters = [kept for rater in training if (kept := [p for p in rater if p.rater not in hidden])]
+    hidden = raters_left_out(pairs, config.left_out)
+    rest, held_out = split_by_rater(pairs, config.held_out, config.split_seed)
+    count = round((len(rest) + len(held_out)) * config.validation)
+    validation, raters = (
+        [rater for rater in part if rater[0].rater not in hidden] for part in (rest[:count], rest[count:])
+    )
     return TrainingData(
         raters=raters,
+        validation=validation,
         sides=contrasts_of_views([pair for rater in raters for pair in rater]),
         stances=contrasts_of_claims(config.opposing, config.seed) if config.opposing else [],
         stories=load_stories(Path(config.stories) / "dev.jsonl") if config.stories else [],
     )
-
-
-def ranking_loss(
-    cosines: "torch.Tensor", ratings: "torch.Tensor", groups: "torch.Tensor", scale: float
-) -> "torch.Tensor":
-    """CoSENT within groups: log(1 + sum exp(scale * (cos_low - cos_high))) over pairs of one group rated low and high.
-
-    Args:
-        cosines: shape ``(n,)``, -1..1.
-        ratings: shape ``(n,)``, any scale.
-        groups: shape ``(n,)``, integers; only items of the same group (rater) are compared.
-        scale: inverse temperature.
-
-    Returns:
-        A scalar >= 0; exactly 0 where no two items of a group differ in rating.
-
-    Source: J. Su, "CoSENT", 2022, restricted to pairs of one group.
-    """
-    import torch
-
-    difference = scale * (cosines[:, None] - cosines[None, :])  # [low, high]
-    compared = (groups[:, None] == groups[None, :]) & (ratings[:, None] < ratings[None, :])
-    terms = torch.cat([cosines.new_zeros(1), difference[compared]])
-    return torch.logsumexp(terms, dim=0)
-
-
-def side_loss(
-    anchors: "torch.Tensor", answers: "torch.Tensor", same: "torch.Tensor", temperature: float
-) -> "torch.Tensor":
-    """Cross-entropy of each anchor's own answer among all answers of the batch, and of each answer's own anchor.
-
-    Both sides of a dispute are in the batch, so the other side's answer is always among the wrong ones.
-
-    Args:
-        anchors: unit vectors, shape ``(n, dimensions)``.
-        answers: unit vectors, shape ``(n, dimensions)``; row i belongs to anchor i.
-        same: booleans, shape ``(n, n)``; true off the diagonal where answer j is as right for anchor i as its own
-            (a text that recurs in the batch), which is then not counted as wrong.
-        temperature: > 0.
-
-    Returns:
-        A scalar >= 0, in nats.
-
-    Source: van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018, both directions.
-    """
-    import torch
-
-    logits = (anchors @ answers.T / temperature).masked_fill(same, -torch.inf)
-    own = torch.arange(len(anchors))
-    cross_entropy = torch.nn.functional.cross_entropy
-    return (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
 
 
 def _batches(items: Sequence[Any], size: int, chance: random.Random) -> Iterator[list[Any]]:
@@ -189,6 +154,7 @@ def _sources(tower: NormTower | LayersTower, data: TrainingData, config: Empathy
 def train(model: Any, data: TrainingData, config: EmpathyConfig, tell: Tell = _log.info) -> list[dict[str, float]]:
     """Fine-tune a `SentenceTransformer` in place, then blend it with its own start.
 
+    Where there are raters to validate on, the weights are those of the epoch that followed their ratings best.
     Deterministic for a seed on one machine and number of threads.
 
     Args:
@@ -211,13 +177,15 @@ def train(model: Any, data: TrainingData, config: EmpathyConfig, tell: Tell = _l
         LayersTower(model.eval(), config) if config.learns == "layers" else NormTower(model.eval(), config)
     )
     sources = _sources(tower, data, config)
-    steps = max(1, config.epochs * math.ceil(max(len(data.raters), 1) / config.batch_raters))
+    in_an_epoch = math.ceil(max(len(data.raters), 1) / config.batch_raters)
+    steps = config.epochs * in_an_epoch
     optimizer = torch.optim.AdamW(tower.parameters(), lr=config.learning_rate, weight_decay=0.0)
     warm_up = max(1, steps // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
     )
     history: list[dict[str, float]] = []
+    best, chosen = -math.inf, []
     for step in range(steps):
         optimizer.zero_grad()
         losses = {}
@@ -234,9 +202,31 @@ def train(model: Any, data: TrainingData, config: EmpathyConfig, tell: Tell = _l
             recent = history[-10:]
             means = {name: sum(entry[name] for entry in recent) / len(recent) for name in losses}
             tell(f"step {step + 1} of {steps}: " + ", ".join(f"{name} {mean:.3f}" for name, mean in means.items()))
+        if data.validation and (step + 1) % in_an_epoch == 0:
+            reached = _validated(tower, data.validation)
+            tell(
+                f"epoch {(step + 1) // in_an_epoch} of {config.epochs}: Spearman of the validation raters {reached:.3f}"
+            )
+            if reached > best:
+                best, chosen = reached, [weight.detach().clone() for weight in tower.parameters()]
+    with torch.no_grad():
+        for weight, value in zip(tower.parameters(), chosen, strict=False):  # none without validation
+            weight.copy_(value)
     tower.keep()
     blend_weights(model, start, config.blend)
     return history
+
+
+def _validated(tower: NormTower | LayersTower, raters: Sequence[Sequence[RatedPair]]) -> float:
+    """Spearman of cosines and ratings within raters, -1..1, as the tower is now."""
+    import torch
+
+    learning = tower.model.training
+    tower.model.eval()
+    with torch.no_grad():
+        reached = within_rater_spearman(scores_of_ratings(lambda texts: tower.embed(texts).numpy(), raters))
+    tower.model.train(learning)
+    return reached
 
 
 def blend_weights(model: Any, start: dict[str, "torch.Tensor"], share: float) -> None:
@@ -258,7 +248,7 @@ def run(config: EmpathyConfig, tell: Tell = _log.info) -> dict[str, Any]:
 
     Raises:
         InputError: data are missing or damaged, or there is nothing to learn from.
-        MissingExtraError, ModelFileError: see `load_base`.
+        MissingExtraError, ModelFileError, NoSuchDevice: see `load_base`.
     """
     for name in ("base", "ratings"):
         if not getattr(config, name):
@@ -272,11 +262,13 @@ def run(config: EmpathyConfig, tell: Tell = _log.info) -> dict[str, Any]:
     else:
         figures, model = _run_ranking(config, stories, tell)
     if config.output:
-        model.save(config.output)
+        _declare_prefix(model, config)
+        model.save(config.output, create_model_card=False)  # it would be the base's card, with the base's licence
         settings = json.dumps(config.model_dump(), indent=2)
         Path(config.output, "recipe.json").write_text(settings + "\n", encoding="utf-8")
     if config.gguf:
-        export_gguf(config.output, config.gguf, config.precision, name="Evenhand empathy encoder", licence="apache-2.0")
+        name = "Evenhand empathy encoder"
+        export_gguf(config.output, config.gguf, config.precision, name=name, licence=config.licence)
     report = {when: {name: str(value) for name, value in entry.items()} for when, entry in figures.items()}
     return {"spearman": report, "output": config.output, "gguf": config.gguf}
 
@@ -302,24 +294,39 @@ def _run_cosine(config: EmpathyConfig, stories: list[StoryPair], tell: Tell) -> 
     pairs = load_ratings(config.ratings)
     training, validation, kept = divide(pairs, config)
     if not training or not kept:
-        raise InputError(f"{config.ratings} has {len(pairs)} pairs: too few to learn from and to measure on.")
+        raise InputError(
+            f"Of the {len(pairs)} pairs in {config.ratings} {len(training)} would be learned from, and {len(kept)} "
+            "measured on.",
+            "Give more pairs, or change `held_out`, `validation` or `left_out`.",
+        )
     held_out: dict[str, list[RatedPair]] = {}
     for pair in kept:
         held_out.setdefault(pair.rater, []).append(pair)
     groups = list(held_out.values())
-    model = load_base(config.base, config.threads)
+    model = load_base(config.base, config.threads, config.device)
     before = remembering(model, config.prefix)
     scores_of_ratings(before, groups)
     if stories:
         scores_of_stories(before, stories)
+    start = {} if config.blend == 1 else {name: value.detach().clone() for name, value in model.state_dict().items()}
     regress(model, training, validation, config, tell)
+    if start:
+        blend_weights(model, start, config.blend)
     return measure(before, remembering(model, config.prefix), groups, stories), model
 
 
-def load_base(folder: str, threads: int = 0) -> Any:
-    """Load a sentence-transformers model, by folder or name, on the CPU in float32.
+def _declare_prefix(model: Any, config: EmpathyConfig) -> None:
+    """Make the prefix the model's default prompt: whoever loads the folder, or exports it, finds it there."""
+    if config.prefix or prefix_of_prompts(model.prompts, model.default_prompt_name, config.output):
+        model.prompts = {**model.prompts, "query": config.prefix}
+        model.default_prompt_name = "query"
+
+
+def load_base(folder: str, threads: int = 0, device: Device = "cpu") -> Any:
+    """Load a sentence-transformers model, by folder or name, in float32; ``auto`` is the GPU where there is one.
 
     Raises:
+        NoSuchDevice: ``device`` is cuda, and there is no GPU.
         MissingExtraError: sentence-transformers is not installed.
         ModelFileError: the folder is missing or holds no such model.
     """
@@ -332,9 +339,10 @@ def load_base(folder: str, threads: int = 0) -> Any:
         ) from error
     if threads:
         torch.set_num_threads(threads)
+    place = str(torch_device(device))
     try:
         return SentenceTransformer(
-            folder, device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True}
+            folder, device=place, trust_remote_code=False, model_kwargs={"use_safetensors": True}
         ).float()
     except (OSError, ValueError, KeyError) as error:
         raise ModelFileError(

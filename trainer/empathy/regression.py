@@ -7,11 +7,10 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from trainer.empathy.config import EmpathyConfig
-from trainer.empathy.data import RatedPair, split_by_rater
-from trainer.empathy.figures import Vectors, raw_spearman, scores_of_ratings
+from trainer.empathy.data import RatedPair, raters_left_out, split_by_rater
+from trainer.empathy.figures import raw_spearman, remembering, scores_of_ratings
+from trainer.empathy.towers import upper_layers
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +21,15 @@ Parts = tuple[list[RatedPair], list[RatedPair], list[RatedPair]]
 
 
 def divide(pairs: Sequence[RatedPair], config: EmpathyConfig) -> Parts:
-    """Divide into (training, validation, held out), by rater or by pair as the configuration says."""
+    """Divide into (training, validation, held out), by rater or by pair as the configuration says.
+
+    The division depends on the pairs and the seed alone, so that it is the same whatever is left out; the raters of
+    left-out rows then go from training and validation.
+
+    Raises:
+        InputError: a file of ``left_out`` is missing or damaged.
+    """
+    hidden = raters_left_out(pairs, config.left_out)
     groups: list[list[RatedPair]]
     if config.split_by == "rater":
         rest, held_out = split_by_rater(pairs, config.held_out, config.split_seed)
@@ -35,8 +42,8 @@ def divide(pairs: Sequence[RatedPair], config: EmpathyConfig) -> Parts:
         count = round(len(groups) * config.validation)
         groups, kept = groups[last:], groups[:last]
     return (
-        [pair for group in groups[count:] for pair in group],
-        [pair for group in groups[:count] for pair in group],
+        [pair for group in groups[count:] for pair in group if pair.rater not in hidden],
+        [pair for group in groups[:count] for pair in group if pair.rater not in hidden],
         [pair for group in kept for pair in group],
     )
 
@@ -62,6 +69,9 @@ def regress(
 
     Returns:
         The mean loss of each epoch.
+
+    Raises:
+        InputError: no layer is left to learn.
     """
     import torch
     from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss
@@ -99,7 +109,7 @@ def regress(
         model.eval()
         words = f"epoch {epoch + 1} of {config.epochs}: loss {history[-1]:.4f}"
         if validation:
-            reached = raw_spearman(scores_of_ratings(prefixed(model, config.prefix), [validation]))
+            reached = raw_spearman(scores_of_ratings(remembering(model, config.prefix), [validation]))
             words += f", Spearman on the validation pairs {reached:.3f}"
             if reached > best:
                 best, kept = reached, copy.deepcopy(model.state_dict())
@@ -110,26 +120,13 @@ def regress(
     return history
 
 
-def prefixed(model: Any, prefix: str) -> Callable[[Sequence[str]], Vectors]:
-    """Unit vectors of texts by the model as it is at the call, with the prefix that it wants."""
-
-    def encode(texts: Sequence[str]) -> Vectors:
-        rows = model.encode([prefix + text for text in texts], normalize_embeddings=True, show_progress_bar=False)
-        return np.asarray(rows, dtype=np.float32)
-
-    return encode
-
-
 def _choose_weights(model: Any, config: EmpathyConfig) -> list["torch.nn.Parameter"]:
     """The weights that learn, the others frozen; with ``frozen_layers = 0`` all of them, embeddings included."""
-    encoder = model[0].auto_model
-    for weight in model.parameters():
-        weight.requires_grad_(config.frozen_layers == 0 and config.learns == "layers")
-    layers = encoder.encoder.layer
     if config.learns == "norm":
-        chosen = [layers[-1].output.LayerNorm]
+        chosen = [upper_layers(model, 0)[-1].output.LayerNorm]
     else:
-        chosen = list(layers[config.frozen_layers :]) if config.frozen_layers else []
+        chosen = list(upper_layers(model, config.frozen_layers)) if config.frozen_layers else [model]
+    model.requires_grad_(False)
     for module in chosen:
         module.requires_grad_(True)
     return [weight for weight in model.parameters() if weight.requires_grad]

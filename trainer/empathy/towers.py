@@ -12,6 +12,14 @@ if TYPE_CHECKING:
 _CHUNK = 16  # texts run together; small, because the texts of a chunk are padded to its longest
 
 
+def upper_layers(model: Any, frozen: int) -> Any:
+    """The layers of a BERT-like `SentenceTransformer` above the frozen ones. Raises `InputError` where none is left."""
+    layers = model[0].auto_model.encoder.layer
+    if frozen >= len(layers):
+        raise InputError(f"frozen_layers is {frozen}; the encoder has {len(layers)}, one must learn.")
+    return layers[frozen:]
+
+
 class NormTower:
     """Learns only the last layer norm: one factor and one offset per dimension of the embedding.
 
@@ -60,15 +68,13 @@ class LayersTower:
 
     def __init__(self, model: Any, config: EmpathyConfig) -> None:
         self.model, self.max_tokens, self.frozen = model, config.max_tokens, config.frozen_layers
-        self.layers = model[0].auto_model.encoder.layer
-        if self.frozen >= len(self.layers):
-            raise InputError(f"frozen_layers is {self.frozen}; the encoder has {len(self.layers)}, one must learn.")
+        self.layers = upper_layers(model, self.frozen)
         self._trunk: dict[str, torch.Tensor] = {}
         model.train()
 
     def parameters(self) -> list["torch.nn.Parameter"]:
         """The weights that learn."""
-        return [weight for layer in self.layers[self.frozen :] for weight in layer.parameters()]
+        return [weight for layer in self.layers for weight in layer.parameters()]
 
     def _run_trunk(self, texts: Sequence[str]) -> None:
         import torch
@@ -97,7 +103,7 @@ class LayersTower:
             lengths = torch.tensor([len(state) for state in states])
             mask = (torch.arange(hidden.shape[1]) < lengths[:, None]).long()
             blocked = (1.0 - mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
-            for layer in self.layers[self.frozen :]:
+            for layer in self.layers:
                 hidden = layer(hidden, blocked)
                 hidden = hidden[0] if isinstance(hidden, tuple) else hidden
             rows.append(torch.nn.functional.normalize(_pool(self.model, hidden, mask), dim=-1))

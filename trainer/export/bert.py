@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mediator.encoder_prefix import GGUF_KEY, prefix_of_prompts
 from mediator.errors import ModelFileError
 from trainer.export.base import Advance, Checkpoint, Output, Precision, write_gguf
 from trainer.export.metadata import Details
@@ -41,6 +42,7 @@ _UNUSED = ("pooler.", "cls.", "classifier.")
 # llama.cpp marks the beginning of a word where WordPiece marks its continuation.
 _WORD_BEGIN = "\u2581"
 _POOLING_MODES = {"mean": "MEAN", "cls": "CLS"}
+_PROMPTS = "config_sentence_transformers.json"
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ def export(
 ) -> None:
     """Write a BERT encoder with its vocabulary and pooling as one GGUF file; see `trainer.export.families.export_gguf`.
 
-    Norms, biases and positions are float32 at every precision.
+    Norms, biases and positions are float32 at every precision. The prefix that it wants before every text goes into the
+    metadata (`mediator.encoder_prefix`).
 
     Raises:
         ModelFileError: the checkpoint is damaged, or uses something that llama.cpp would compute differently.
@@ -72,11 +75,14 @@ def export(
     outputs = list_outputs(checkpoint)  # first: after it the sizes that config.json states are those of the weights
     vocabulary = read_vocabulary(checkpoint)
     pooling = read_pooling(checkpoint)
+    prefix = read_prefix(checkpoint)
 
     def describe(writer: "GGUFWriter") -> None:
         import gguf
 
         describe_model(writer, checkpoint, details)
+        if prefix is not None:  # `add_string` drops an empty one, which says that there is none
+            writer.add_key_value(GGUF_KEY, prefix, gguf.GGUFValueType.STRING)
         writer.add_context_length(checkpoint.number("max_position_embeddings"))
         writer.add_embedding_length(checkpoint.number("hidden_size"))
         writer.add_feed_forward_length(checkpoint.number("intermediate_size"))
@@ -256,6 +262,17 @@ def read_pooling(checkpoint: Checkpoint) -> str:
             f"{modules}: pooling {mode} has no counterpart in llama.cpp.", "Export an encoder with mean or cls pooling."
         )
     return _POOLING_MODES[mode]
+
+
+def read_prefix(checkpoint: Checkpoint) -> str | None:
+    """What the encoder wants before every text: empty for nothing, None where neither its prompts nor its name say.
+
+    Raises:
+        ModelFileError: config_sentence_transformers.json is damaged.
+    """
+    # Without modules.json sentence-transformers takes the folder for plain transformers, and reads no prompts.
+    said = checkpoint.json(_PROMPTS) if checkpoint.has("modules.json") and checkpoint.has(_PROMPTS) else {}
+    return prefix_of_prompts(said.get("prompts"), said.get("default_prompt_name"), str(checkpoint.directory.absolute()))
 
 
 def _check_architecture(checkpoint: Checkpoint) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +14,23 @@ pytest.importorskip("sentence_transformers", reason="needs the hf extra")
 from sentence_transformers import SentenceTransformer  # noqa: E402
 from transformers import BertConfig, BertModel, BertTokenizerFast  # noqa: E402
 
+from mediator.encoders import GGUFEncoder, SentenceTransformersEncoder, file_fingerprint  # noqa: E402
 from mediator.errors import InputError, ModelFileError  # noqa: E402
 from mediator.resources import asset  # noqa: E402
 from trainer.config import ConfigError, load_settings  # noqa: E402
 from trainer.empathy.config import EmpathyConfig  # noqa: E402
 from trainer.empathy.data import Contrast, contrasts_of_claims, load_ratings, split_by_rater  # noqa: E402
-from trainer.empathy.figures import Estimate, bootstrap, evaluate_ratings, within_rater_spearman  # noqa: E402
-from trainer.empathy.losses import correlation_loss  # noqa: E402
-from trainer.empathy.recipe import (  # noqa: E402
-    blend_weights,
-    load_base,
-    load_training_data,
-    ranking_loss,
-    side_loss,
-    train,
+from trainer.empathy.figures import (  # noqa: E402
+    Estimate,
+    bootstrap,
+    evaluate_ratings,
+    remembering,
+    scores_of_ratings,
+    within_rater_spearman,
 )
-from trainer.empathy.regression import divide  # noqa: E402
+from trainer.empathy.losses import correlation_loss, ranking_loss, side_loss  # noqa: E402
+from trainer.empathy.recipe import blend_weights, load_base, load_training_data, train  # noqa: E402
+from trainer.empathy.regression import divide, regress  # noqa: E402
 from trainer.empathy.towers import LayersTower, NormTower  # noqa: E402
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -59,6 +61,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder / "bert")
     word = Transformer(str(folder / "bert"))
     SentenceTransformer(modules=[word, Pooling(32)]).save(str(folder / "model"))
+    (folder / "model" / "README.md").write_text("---\nlicense: mit\n---\nThe base, untouched.\n", encoding="utf-8")
     return folder / "model"
 
 
@@ -125,6 +128,25 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(base: Path
 
     assert torch.equal(weights(0), weights(0))
     assert not torch.equal(weights(0), weights(1))
+
+
+@pytest.mark.parametrize(("learns", "rate"), [("layers", 3e-3), ("norm", 0.3)])
+def test_the_ranking_keeps_the_epoch_that_the_validation_raters_choose(
+    base: Path, ratings: Path, learns: str, rate: float
+) -> None:
+    config = settings(base, ratings, validation=0.25, held_out=0.0, epochs=8, learning_rate=rate, learns=learns)
+    data, told = load_training_data(config), list[str]()
+    assert [len(data.raters), len(data.validation)] == [9, 3]
+    assert not {rater[0].rater for rater in data.raters} & {rater[0].rater for rater in data.validation}
+    # Whoever rates the other way round is followed the less, the more is learned.
+    data.validation = [[replace(pair, rating=1 - pair.rating) for pair in rater] for rater in data.raters]
+    model = load_base(str(base), threads=1)
+    train(model, data, config, told.append)
+    reached = [float(line.rpartition(" ")[2]) for line in told if "validation raters" in line]
+    assert len(reached) == 8
+    assert max(reached) > reached[-1] + 0.01
+    found = within_rater_spearman(scores_of_ratings(remembering(model), data.validation))
+    assert found == pytest.approx(max(reached), abs=1e-3)
 
 
 def test_blending_interpolates_between_untouched_and_tuned(base: Path, ratings: Path) -> None:
@@ -292,6 +314,8 @@ def test_bad_lines_are_named(ratings: Path, line: str, message: str) -> None:
         (["gguf=x.gguf"], "gguf needs output"),
         (["split_by=pair"], "split_by = pair goes with objective = cosine"),
         (["objective=cosine", "held_out=0.9", "validation=0.1"], "nothing is left"),
+        (["objective=cosine", "opposing=x.jsonl"], "opposing goes with objective = ranking"),
+        (["device=cuda"], "device = cuda goes with objective = cosine"),
         (["ratingz=x"], "empathy has no setting 'ratingz'"),
     ],
 )
@@ -300,10 +324,35 @@ def test_bad_settings_are_named(changes: list[str], message: str) -> None:
         load_settings(EmpathyConfig, "empathy", None, changes)
 
 
+@pytest.mark.parametrize(
+    ("change", "setting", "value"),
+    [
+        ("prefix=", "prefix", ""),
+        ("prefix=query: ", "prefix", "query: "),  # a mapping to YAML
+        ("prefix='query: '", "prefix", "query: "),
+        ("output=2024", "output", "2024"),
+        ("left_out=", "left_out", []),
+    ],
+)
+def test_a_setting_that_is_text_takes_any_text(change: str, setting: str, value: object) -> None:
+    assert getattr(load_settings(EmpathyConfig, "empathy", None, ["objective=cosine", change]), setting) == value
+
+
+def test_a_text_left_empty_in_the_file_is_empty(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("stories:\nlearning_rate: 3e-4\n", encoding="utf-8")
+    assert load_settings(EmpathyConfig, "empathy", file) == EmpathyConfig(learning_rate=3e-4)
+
+
 def test_what_cannot_learn_is_refused(base: Path, ratings: Path) -> None:
     config = settings(base, ratings, frozen_layers=2)
     with pytest.raises(InputError, match="frozen_layers is 2; the encoder has 2"):
         train(load_base(str(base), threads=1), load_training_data(config), config)
+    pairs = load_ratings(ratings)
+    with pytest.raises(InputError, match="frozen_layers is 2; the encoder has 2"):
+        regress(
+            load_base(str(base), threads=1), pairs, [], settings(base, ratings, objective="cosine", frozen_layers=2)
+        )
     config = settings(base, ratings, rating_weight=0.0, side_weight=0.0)
     with pytest.raises(InputError, match="nothing to train on"):
         train(load_base(str(base), threads=1), load_training_data(config), config)
@@ -330,6 +379,27 @@ def test_a_division_has_three_parts_that_share_nothing(ratings: Path, split_by: 
     assert bool(raters[0] & raters[2]) == (split_by == "pair")
 
 
+@pytest.mark.parametrize("split_by", ["rater", "pair"])
+def test_left_out_raters_are_neither_learned_from_nor_choose_the_epoch(
+    ratings: Path, tmp_path: Path, split_by: str
+) -> None:
+    """And the others keep their places, so that what was left out of one encoder's training can measure another."""
+    pairs = load_ratings(ratings)
+    config = EmpathyConfig(objective="cosine", split_by=split_by, validation=1 / 3, held_out=1 / 3)
+    before = divide(pairs, config)
+    (tmp_path / "set.jsonl").write_text(
+        "".join(json.dumps({"row": part[0].row}) + "\n" for part in before[:2]), encoding="utf-8"
+    )
+    hidden = {part[0].rater for part in before[:2]}
+    after = divide(pairs, config.model_copy(update={"left_out": [str(tmp_path / "set.jsonl")]}))
+    for old, new in zip(before[:2], after[:2], strict=True):
+        assert 0 < len(new) < len(old)
+        assert new == [pair for pair in old if pair.rater not in hidden]
+    assert after[2] == before[2]
+    with pytest.raises(InputError, match="no file"):
+        divide(pairs, config.model_copy(update={"left_out": [str(tmp_path / "none.jsonl")]}))
+
+
 def command(*options: str) -> int:
     from ui.cli import main
 
@@ -341,6 +411,7 @@ def test_the_papers_regression_fits_the_ratings_and_keeps_the_best_epoch(
 ) -> None:
     options = {"base": base, "ratings": ratings, "output": tmp_path / "tuned", "frozen_layers": 0, "threads": 1}
     options |= {"objective": "cosine", "split_by": "pair", "validation": 0.1, "epochs": 4, "learning_rate": 3e-3}
+    options |= {"prefix": "ask: ", "gguf": tmp_path / "tuned.gguf", "precision": "f16"}
     assert command("--json", *(f"--set={name}={value}" for name, value in options.items())) == 0
     captured = capsys.readouterr()
     assert set(json.loads(captured.out)["spearman"]) == {"before", "after", "gain"}
@@ -351,6 +422,59 @@ def test_the_papers_regression_fits_the_ratings_and_keeps_the_best_epoch(
     before, after = (load_base(str(folder), threads=1) for folder in (base, tmp_path / "tuned"))
     learned = {name for name, value in after.state_dict().items() if not torch.equal(value, before.state_dict()[name])}
     assert any("embeddings" in name for name in learned), "with no frozen layers the embeddings learn too"
+    scores_behind_its_prefix(tmp_path / "tuned", tmp_path / "tuned.gguf", "ask: ")
+
+
+def scores_behind_its_prefix(folder: Path, file: Path, prefix: str) -> None:
+    """The folder and the exported file give the vectors that were trained: behind the prefix, which the recipe knew."""
+    texts = ["a park", "late", "quiet hours. " * 30]  # the last in several windows
+    plain = load_base(str(folder), threads=1)
+    expected = plain.encode([prefix + text for text in texts[:2]], prompt="", normalize_embeddings=True)
+    by_folder, by_file = SentenceTransformersEncoder(str(folder)), GGUFEncoder(file)
+    try:
+        assert by_folder.encode(texts)[:2] == pytest.approx(expected, abs=1e-5)
+        assert by_file.encode(texts) == pytest.approx(by_folder.encode(texts), abs=5e-3)
+        assert by_file.fingerprint != file_fingerprint(file), "an older reader's vectors have no prefix in them"
+        without = plain.encode(texts[:2], prompt="", normalize_embeddings=True)
+        assert (1 - (without * expected).sum(axis=1)).min() > 0.01, "a forgotten prefix would be seen"
+    finally:
+        by_folder.close()
+        by_file.close()
+
+
+def test_the_regression_heeds_blend_left_out_licence_and_device(
+    base: Path, ratings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"base": base, "ratings": ratings, "output": tmp_path / "same", "gguf": tmp_path / "same.gguf"}
+    options |= {"objective": "cosine", "frozen_layers": 0, "epochs": 1, "learning_rate": 3e-3, "threads": 1, "blend": 0}
+    command_of = [f"--set={name}={value}" for name, value in options.items()]
+    assert command(*command_of) == 0
+    before, after = (load_base(str(folder), threads=1).state_dict() for folder in (base, tmp_path / "same"))
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    gguf_package = pytest.importorskip("gguf", reason="needs the train extra")
+    assert gguf_package.GGUFReader(tmp_path / "same.gguf").get_field("general.license") is None, "nobody said one"
+    assert not (tmp_path / "same" / "README.md").exists(), "the base's card tells of the base"
+    assert command(*command_of, f"--set=left_out={tmp_path / 'none.jsonl'}") == 2
+    assert "none.jsonl" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert command(*command_of, "--set=device=cuda") == 2
+        assert "torch sees no GPU" in capsys.readouterr().err
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_the_regression_is_the_same_on_a_gpu(base: Path, ratings: Path) -> None:
+    pairs = load_ratings(ratings)
+    config = settings(base, ratings, objective="cosine", frozen_layers=0, epochs=2)
+    losses = []
+    for device in ("cpu", "cuda"):
+        model = load_base(str(base), threads=1, device=device)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0  # the two draw different numbers
+        assert model.device.type == device
+        losses.append(regress(model, pairs, pairs[:6], config))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 def test_the_command_trains_measures_and_exports(
@@ -360,13 +484,16 @@ def test_the_command_trains_measures_and_exports(
     target = tmp_path / "out" / "tuned.gguf"
     options = {"base": base, "ratings": ratings, "output": tmp_path / "tuned", "gguf": target, "precision": "f16"}
     options |= {"epochs": 2, "learns": "norm", "learning_rate": 0.1, "held_out": 0.5, "threads": 1}
+    options |= {"licence": "cc-by-4.0"}
     assert command("--json", *(f"--set={name}={value}" for name, value in options.items())) == 0
     report = json.loads(capsys.readouterr().out)
     assert set(report["spearman"]) == {"before", "after", "gain"}
     assert set(report["spearman"]["gain"]) == {"within_rater", "raw"}
     assert json.loads((tmp_path / "tuned" / "recipe.json").read_text(encoding="utf-8"))["epochs"] == 2
     tuned = load_base(str(tmp_path / "tuned"), threads=1)
-    written = {tensor.name: tensor.data for tensor in gguf_package.GGUFReader(target).tensors}
+    read = gguf_package.GGUFReader(target)
+    assert read.get_field("general.license").contents() == "cc-by-4.0"
+    written = {tensor.name: tensor.data for tensor in read.tensors}
     last = tuned[0].auto_model.encoder.layer[1].output
     assert np.array_equal(written["blk.1.layer_output_norm.weight"], last.LayerNorm.weight.detach().numpy())
     assert not np.array_equal(written["blk.1.layer_output_norm.weight"], np.ones(32, dtype=np.float32))

@@ -16,7 +16,10 @@ from llama_cpp import Llama  # noqa: E402
 from sentence_transformers import SentenceTransformer  # noqa: E402
 from transformers import BertConfig, BertModel, BertTokenizerFast  # noqa: E402
 
+from mediator.encoder_prefix import GGUF_KEY  # noqa: E402
+from mediator.encoders import GGUFEncoder, SentenceTransformersEncoder  # noqa: E402
 from mediator.errors import InputError, ModelFileError  # noqa: E402
+from mediator.writers.gguf_file import check_gguf_file  # noqa: E402
 from trainer.export.base import Checkpoint, read_safetensors_index  # noqa: E402
 from trainer.export.families import export_gguf  # noqa: E402
 
@@ -326,3 +329,47 @@ def test_the_bundled_encoder_is_a_mean_pooling_minilm() -> None:
     lamps, light, soup = embed(model, ["More street lamps at night.", "Better lighting after dark.", "A soup recipe."])
     assert lamps @ light > lamps @ soup + 0.2
     model.close()
+
+
+# -- the prefix ------------------------------------------------------------------------------------------------------
+
+
+def with_prompt(tiny: Path, folder: Path, prompt: str | None, default: bool = True) -> Path:
+    """The encoder as sentence-transformers saves it, with a prompt that stands before every text by default."""
+    model = SentenceTransformer(str(tiny), device="cpu")
+    if prompt is not None:
+        model.prompts = {"query": prompt}
+        model.default_prompt_name = "query" if default else None
+    model.save(str(folder), create_model_card=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt", "default", "expected"),
+    [
+        ("park", "the dog ", True, "the dog "),
+        ("park", "the dog ", False, None),
+        ("e5-park", None, False, "query: "),
+        ("e5-park", "", True, ""),
+    ],
+)
+def test_the_prefix_of_an_encoder_travels_with_it(
+    tiny: Path, tmp_path: Path, name: str, prompt: str | None, default: bool, expected: str | None
+) -> None:
+    """By its prompts, else by its name; the file's own name, which would say e5, does not count then."""
+    folder = with_prompt(tiny, tmp_path / name, prompt, default)
+    file = export_gguf(folder, tmp_path / ("e5-park.gguf" if expected is not None else "park.gguf"), "f32")
+    assert check_gguf_file(file).metadata.get(GGUF_KEY) == expected
+    by_folder, by_file = SentenceTransformersEncoder(str(folder)), GGUFEncoder(file)
+    try:
+        texts = [*SENTENCES, " ".join(SENTENCES * 6)]  # the last in several windows
+        assert by_file.encode(texts) == pytest.approx(by_folder.encode(texts), abs=2e-3)
+    finally:
+        by_folder.close()
+        by_file.close()
+
+
+def test_a_prefix_that_leaves_no_room_is_refused(tiny: Path, tmp_path: Path) -> None:
+    file = export_gguf(with_prompt(tiny, tmp_path / "park", "the dog " * 20), tmp_path / "park.gguf", "f32")
+    with pytest.raises(ModelFileError, match=rf"park\.gguf: the prefix under {GGUF_KEY} has 42 tokens, of 64"):
+        GGUFEncoder(file)

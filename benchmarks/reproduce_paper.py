@@ -6,7 +6,7 @@
 
 Every stage leaves its result in the output folder and is passed over where that is there: the same command goes on
 after Ctrl-C or a kill, and a longer one (more --also) adds to it. At the end there are tables.md (our figures beside
-the paper's), PNG figures, and results.json with every value.
+the paper's, with a row for every run that the folder holds finished), PNG figures, and results.json with every value.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ def end_with_parent() -> None:
 
 
 def answer(plan: Plan, name: str, threads: int) -> float:
-    """Write the answers of one model to the test pairs, so that measuring finds them; return the seconds."""
+    """Write the answers of one model to test and validation pairs, so that measuring finds them; return the seconds."""
     from trainer.evaluate.answers import MeasuredModel
     from trainer.evaluate.measure import best_of_settings, prompts_of
 
@@ -142,7 +143,8 @@ def answer(plan: Plan, name: str, threads: int) -> float:
     prompts = prompts_of(read_examples(plan.output / "data" / "test.jsonl"))
     settings = measure_settings(plan)
     model = MeasuredModel(name, str(plan.model(name)), plan.output / "answers", device=plan.options.device)
-    model.answers(prompts, settings.answers, Progress(f"answers of {name}"))
+    validation = prompts_of(read_examples(plan.output / "data" / "validation.jsonl"))
+    model.answers([*prompts, *validation], settings.answers, Progress(f"answers of {name}"))
     if name == "base":
         model.answers(prompts, best_of_settings(settings), Progress(f"{settings.best_of} answers each of {name}"))
     return time.monotonic() - started
@@ -194,6 +196,21 @@ def measure(plan: Plan, examples: Sequence[Example], names: Sequence[str]) -> li
         found.append(measure_forgetting(models, read_prose(options.text), settings, Progress))
     for one in found:
         one.save(plan.output / f"{one.subject}.json")
+    return found
+
+
+def measure_on_validation(plan: Plan, names: Sequence[str]) -> Measurement | None:
+    """ROUGE once more, on the pairs that are neither learned from nor in the tables; None where there are none."""
+    from trainer.evaluate.answers import MeasuredModel
+    from trainer.evaluate.measure import measure_rouge
+
+    examples = read_examples(plan.output / "data" / "validation.jsonl")
+    if not examples:
+        return None
+    kept = plan.output / "answers"
+    models = [MeasuredModel(name, str(plan.model(name)), kept, device=plan.options.device) for name in names]
+    found = measure_rouge(models, examples, replace(measure_settings(plan), best_of=1), Progress)
+    found.save(plan.output / "rouge-validation.json")
     return found
 
 
@@ -260,6 +277,7 @@ def run(options: argparse.Namespace) -> Path:
     names = ["base", "SFT", *plan.runs]
     timed("answers", side_by_side, plan, answer, names)
     measurements = timed("measurement", measure, plan, tested, names)
+    validation = timed("validation", measure_on_validation, plan, names)
     facts = {
         "options": {name: str(value) for name, value in sorted(vars(options).items())},
         "data": json.loads((plan.output / "data" / "done").read_text(encoding="utf-8")),
@@ -268,10 +286,11 @@ def run(options: argparse.Namespace) -> Path:
         "seconds_of_runs": {name: spent[name] for name in plan.runs},
     }
     results = {**facts, **{one.subject: one.model_dump() for one in measurements}, "second_term": weights}
+    results["rouge_validation"] = validation.model_dump() if validation else None
     (plan.output / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     curves = {name: plan.folder(name) / "metrics.jsonl" for name in ALWAYS}
     examples = read_examples(options.dataset)
-    return write_page(plan.output, facts, examples, measurements, weights, curves, options.seed)
+    return write_page(plan.output, facts, examples, measurements, weights, curves, options.seed, validation)
 
 
 def _facts_of_base(folder: Path) -> dict[str, Any]:

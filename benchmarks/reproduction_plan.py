@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "+DPO (a tenth of the rate)": ("dpo", {"learning_rate": 3e-5}),
     "+NCA": ("nca", {}),
     **{f"+calibration (K={count})": ("calibrate", {"candidates": count}) for count in (5, 10, 15, 20)},
+    "+calibration (K=10, by preference)": ("calibrate", {"candidates": 10, "ranking": "preference"}),
 }
 """Name in the tables -> recipe and what differs from its defaults."""
 
@@ -59,10 +61,15 @@ class Plan:
         """The folder of a trained model, or of the base."""
         return Path(self.options.base) if name == "base" else self.folder(name) / "model"
 
-    @property
+    @cached_property  # what another process finishes meanwhile comes in the next time
     def runs(self) -> list[str]:
-        """The alignments to make."""
-        return list(dict.fromkeys([*ALWAYS, *self.options.also]))
+        """The alignments of the page: those asked for, and all that the output folder holds finished."""
+        return [name for name in RUNS if name in ALWAYS or name in self.options.also or self.finished(name)]
+
+    def finished(self, name: str) -> bool:
+        """Whether the output folder holds this run, trained to its end."""
+        facts = self.folder(name) / "stage.json"
+        return facts.is_file() and bool(json.loads(facts.read_text(encoding="utf-8")).get("done"))
 
     def settings(self, name: str) -> tuple[str, dict[str, Any]]:
         """Recipe and settings of a run."""

@@ -48,15 +48,24 @@ def interval(values: Sequence[float], seed: int = 0, weights: Sequence[float] | 
     return Interval(float(low), float(high))
 
 
-def paired_difference(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Difference:
+def paired_difference(
+    first: Sequence[float], second: Sequence[float], seed: int = 0, weights: Sequence[float] | None = None
+) -> Difference:
     """Compare two models measured on the same pairs, in the same order.
+
+    Args:
+        first: one value for each pair (or window of text).
+        second: the other model's, of the same ones.
+        seed: of the resampling.
+        weights: positive, one for each pair, the same for both models; the difference is then that of the two
+            weighted means, as `interval` has them.
 
     Raises:
         ValueError: the two differ in length, or are empty.
     """
     differences = [after - before for before, after in zip(first, second, strict=True)]
-    means = _means(differences, seed, None)
-    mean = float(np.mean(differences))
+    means = _means(differences, seed, weights)
+    mean = float(np.average(differences, weights=weights))
     low, high = np.percentile(means, [2.5, 97.5])
     opposite = float(np.mean(means <= 0 if mean > 0 else means >= 0))
     return Difference(mean, float(low), float(high), opposite)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Literal, Self
 
 from pydantic import Field, ValidationError
@@ -18,7 +19,7 @@ from trainer.evaluate.answers import AnswerSettings, MeasuredModel
 from trainer.evaluate.bootstrap import interval
 from trainer.evaluate.demographics import NONE_THERE, with_demographics
 from trainer.evaluate.forgetting import Likelihood, likelihood
-from trainer.evaluate.neutrality import Scorer, gap_of_candidates, leanings
+from trainer.evaluate.neutrality import Scorer, leanings, leanings_of_candidates
 from trainer.evaluate.rouge import references_of, rouge_of_answers
 from trainer.progress import Reporter
 
@@ -155,8 +156,10 @@ def measure_rouge(
         raise InputError(f"--best-of-model {chosen!r} is none of the models.", "Give one of the names of --model.")
     prompts = prompts_of(examples)
     rows: dict[str, dict[str, Figure]] = {}
+    different: list[str] = []
 
     def add(name: str, answers: Sequence[Sequence[str]]) -> None:
+        different.append(f"{name} {len({texts[0] for texts in answers})}")
         found = rouge_of_answers(examples, answers, settings.stemmer)
         rows[name] = {
             "rouge1": Figure.of([one.rouge1 for one in found], settings.seed),
@@ -179,6 +182,7 @@ def measure_rouge(
                 "references, so it is a bound and not a method. Its words are those of the first answer."
             )
         model.release()
+    notes.append(f"Different answers to {len(examples)} pairs: {', '.join(different)}.")
     return Measurement(
         subject="rouge",
         pairs=tuple(example.id for example in examples),
@@ -207,7 +211,10 @@ def measure_neutrality(
     settings: MeasureSettings,
     reporter_of: ReporterOf,
 ) -> Measurement:
-    """|score_A - score_B| of each model's answers, and their warmth min(A, B) (Figure 4)."""
+    """|score_A - score_B| of each model's answers, and their warmth min(A, B) (Figure 4).
+
+    The row `CANDIDATES` has the same of the data set's own compromises, a pair's being the means over its candidates.
+    """
     _require(models, examples)
     prompts = prompts_of(examples)
     rows: dict[str, dict[str, Figure]] = {}
@@ -222,9 +229,14 @@ def measure_neutrality(
         }
         if empty := sum(one is None for one in found):
             notes.append(f"{model.name} left {empty} of {len(found)} answers empty; they are not counted.")
-    gaps = [gap_of_candidates(example, scorer) for example in examples]
-    if any(gap is not None for gap in gaps):
-        rows[CANDIDATES] = {"gap": Figure.of(gaps, settings.seed)}
+    candidates = [leanings_of_candidates(example, scorer) for example in examples]
+    if any(candidates):
+        rows[CANDIDATES] = {
+            "gap": Figure.of([fmean(one.gap for one in each) if each else None for each in candidates], settings.seed),
+            "warmth": Figure.of(
+                [fmean(one.warmth for one in each) if each else None for each in candidates], settings.seed
+            ),
+        }
     return Measurement(
         subject="neutrality",
         pairs=tuple(example.id for example in examples),

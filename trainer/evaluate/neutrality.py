@@ -45,12 +45,12 @@ def leanings(examples: Sequence[Example], answers: Sequence[str], scorer: Scorer
     return found
 
 
-def gap_of_candidates(example: Example, scorer: Scorer) -> float | None:
-    """Return the mean gap of a pair's candidates: what the data set itself reaches. None without candidates.
+def leanings_of_candidates(example: Example, scorer: Scorer) -> list[Leaning]:
+    """Score a pair's candidates: what the data set itself reaches. Empty without candidates.
 
     All are scored here: the scores in the file may be another scorer's than that of the answers beside them.
     """
     if not example.candidates:
-        return None
+        return []
     scores = scorer.score(example, [candidate.text for candidate in example.candidates])
-    return sum(one.gap for one in scores) / len(scores)
+    return [Leaning(one.score_a, one.score_b) for one in scores]

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from trainer.dataset.data import Example
 from trainer.dataset.stats import stats_of
-from trainer.evaluate.bootstrap import paired_difference
+from trainer.evaluate.bootstrap import Difference, paired_difference
 from trainer.evaluate.measure import CANDIDATES, Figure, Measurement
 
 HEADINGS = {
@@ -44,7 +44,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def shown(figure: Figure | None, digits: int = 3) -> str:
-    """A figure as ``.321 [.300, .342]``; empty for none."""
+    """A figure as ``0.321 [0.300, 0.342]``; empty for none."""
     if figure is None or not figure.counted:
         return ""
     return f"{figure.mean:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
@@ -79,6 +79,46 @@ def figures_table(
     return markdown_table(head, lines)
 
 
+def difference_of(measurement: Measurement, name: str, first: str, second: str, seed: int = 0) -> Difference | None:
+    """Compare two rows on the same pairs: second - first, weighted as the rows themselves are.
+
+    Args:
+        measurement: of both.
+        name: of the figure to compare.
+        first: a row.
+        second: another one.
+        seed: of the bootstrap.
+
+    Returns:
+        None where a row has no such figure, or the two have no pair in common.
+
+    Raises:
+        ValueError: the rows were not measured on the same things.
+    """
+    before, after = (measurement.rows.get(row, {}).get(name) for row in (first, second))
+    if before is None or after is None:
+        return None
+    if before.weights != after.weights:
+        raise ValueError(f"{first} and {second} were measured on windows of other sizes")
+    heavy = before.weights or (1.0,) * len(before.values)
+    both = [
+        (one, two, weight)
+        for one, two, weight in zip(before.values, after.values, heavy, strict=True)
+        if one is not None and two is not None
+    ]
+    if not both:
+        return None
+    ones, twos, weights = zip(*both, strict=True)
+    return paired_difference(ones, twos, seed, weights if before.weights else None)
+
+
+def shown_difference(found: Difference | None, digits: int = 3) -> str:
+    """A difference as ``+0.021 [-0.002, +0.044]``; empty for none."""
+    if found is None:
+        return ""
+    return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
+
+
 def differences_table(
     measurement: Measurement, name: str, comparisons: Sequence[tuple[str, str]], seed: int = 0, digits: int = 3
 ) -> str:
@@ -93,25 +133,9 @@ def differences_table(
     """
     lines = []
     for first, second in comparisons:
-        if name not in measurement.rows.get(first, {}) or name not in measurement.rows.get(second, {}):
-            continue
-        both = [
-            (before, after)
-            for before, after in zip(
-                measurement.rows[first][name].values, measurement.rows[second][name].values, strict=True
-            )
-            if before is not None and after is not None
-        ]
-        if not both:
-            continue
-        found = paired_difference([one for one, _ in both], [two for _, two in both], seed)
-        lines.append(
-            [
-                f"{second} - {first}",
-                f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]",
-                f"{found.opposite:.3f}",
-            ]
-        )
+        found = difference_of(measurement, name, first, second, seed)
+        if found is not None:
+            lines.append([f"{second} - {first}", shown_difference(found, digits), f"{found.opposite:.3f}"])
     return markdown_table(["", HEADINGS.get(name, name), "opposite order"], lines) if lines else ""
 
 

@@ -43,6 +43,17 @@ def test_pairing_finds_what_the_intervals_hide() -> None:
     assert (swapped.mean, swapped.low) == (pytest.approx(-found.mean), pytest.approx(-found.high))
 
 
+def test_a_difference_of_weighted_means_is_weighted() -> None:
+    first = np.random.default_rng(3).normal(0, 1, 100)
+    second = first + np.repeat([0.1, 0.0], 50)
+    weights = np.repeat([9.0, 1.0], 50).tolist()
+    found = paired_difference(first.tolist(), second.tolist(), weights=weights)
+    assert found.mean == pytest.approx(0.09)
+    assert found.low < found.mean < found.high < 0.1
+    assert found[1:3] == interval((second - first).tolist(), weights=weights)  # the same draws
+    assert paired_difference(first.tolist(), second.tolist()).mean == pytest.approx(0.05)
+
+
 def test_no_difference_has_no_order() -> None:
     assert paired_difference([1.0, 2.0], [1.0, 2.0]).opposite == 1.0
     with pytest.raises(ValueError, match=r"shorter|longer"):

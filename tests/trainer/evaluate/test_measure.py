@@ -7,17 +7,22 @@ import pytest
 pytest.importorskip("torch", reason="needs the hf extra")
 pytest.importorskip("rouge_score", reason="needs the train extra")
 
+from mediator.empathy import EmpathyModel
 from mediator.errors import InputError
 from trainer.dataset.data import Example
 from trainer.evaluate.answers import AnswerSettings, MeasuredModel
 from trainer.evaluate.measure import (
+    CANDIDATES,
     Measurement,
     MeasureSettings,
     NothingToMeasureError,
     measure_demographics,
     measure_forgetting,
+    measure_neutrality,
     measure_rouge,
+    prompts_of,
 )
+from trainer.evaluate.neutrality import leanings_of_candidates
 from trainer.evaluate.rouge import NoReferencesError
 from trainer.progress import Silent
 
@@ -39,8 +44,11 @@ def test_rouge_has_a_row_for_each_model_and_the_best_of_several(
     found = measure_rouge(models, examples[:2], SETTINGS, quiet)
     assert list(found.rows) == ["base", "best of 2", "tuned"]
     assert found.pairs == ("pair-0", "pair-1")
+    answers = {model.name: model.answers(prompts_of(examples[:2]), SETTINGS.answers) for model in models}
+    different = {name: len({texts[0] for texts in each}) for name, each in answers.items()}
+    assert f"Different answers to 2 pairs: base {different['base']}, best of 2 " in found.notes[-1]
+    assert f", tuned {different['tuned']}." in found.notes[-1]
     drawn = AnswerSettings(tokens=6, temperature=1.0, answers=2)
-    from trainer.evaluate.measure import prompts_of
     from trainer.evaluate.rouge import best_rouge, references_of
 
     for place, texts in enumerate(models[0].answers(prompts_of(examples[:2]), drawn)):
@@ -75,12 +83,24 @@ def test_demographics_change_the_prompt_of_those_who_have_them(
     found = measure_demographics(models[:1], mixed, SETTINGS, quiet)
     assert list(found.rows) == ["base, with", "base, without"]
     assert found.pairs == ("pair-0",)
-    from trainer.evaluate.measure import prompts_of
-
     with_them, without = prompts_of(mixed[:1])[0], prompts_of(mixed[:1], False)[0]
     assert "nurse" in with_them
     assert "nurse" not in without
     assert without == prompts_of(examples[:1])[0]
+
+
+def test_the_candidates_have_a_gap_and_a_warmth(models: list[MeasuredModel], examples: list[Example]) -> None:
+    scorer = EmpathyModel.load()
+    try:
+        found = measure_neutrality(models[:1], examples[:2], scorer, SETTINGS, quiet)
+        each = [leanings_of_candidates(example, scorer) for example in examples[:2]]
+    finally:
+        scorer.close()
+    assert list(found.rows) == ["base", CANDIDATES]
+    for name in ("gap", "warmth"):
+        assert found.rows[CANDIDATES][name].values == pytest.approx(
+            [sum(getattr(one, name) for one in pair) / len(pair) for pair in each]
+        )
 
 
 def test_a_likelihood_is_read_once(

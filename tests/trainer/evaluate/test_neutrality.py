@@ -6,7 +6,7 @@ import pytest
 
 from mediator.empathy import EmpathyModel
 from trainer.dataset.data import Example
-from trainer.evaluate.neutrality import gap_of_candidates, leanings
+from trainer.evaluate.neutrality import leanings, leanings_of_candidates
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,7 @@ def test_an_answer_for_one_side_leans_to_it(examples: list[Example], scorer: Emp
 
 def test_the_candidates_are_scored_as_the_answers_are(examples: list[Example], scorer: EmpathyModel) -> None:
     example = examples[0]  # whose file says other scores
-    gaps = [one.gap for one in scorer.score(example, [candidate.text for candidate in example.candidates])]
-    assert gap_of_candidates(example, scorer) == pytest.approx(sum(gaps) / len(gaps))
-    assert gap_of_candidates(example.model_copy(update={"candidates": ()}), scorer) is None
+    found = leanings_of_candidates(example, scorer)
+    assert found == leanings([example] * len(found), [candidate.text for candidate in example.candidates], scorer)
+    assert all(one.score_a != candidate.score_a for one, candidate in zip(found, example.candidates, strict=True))
+    assert leanings_of_candidates(example.model_copy(update={"candidates": ()}), scorer) == []

@@ -50,6 +50,22 @@ def test_differences_are_paired_and_skip_what_is_missing() -> None:
     assert differences_table(one, "rougeL", [("a", "gone")]) == ""
 
 
+def test_differences_are_weighted_as_the_rows_are() -> None:
+    weights = (1.0, 2.0, 7.0)
+    rows = {
+        name: {"log_likelihood": Figure.of(values, weights=weights)}
+        for name, values in {"a": (-5.0, -6.0, -6.5), "b": (-4.9, -5.9, -6.2)}.items()
+    }
+    rows["other"] = {"log_likelihood": Figure.of((-5.0, -5.0, -5.0), weights=(2.0, 2.0, 7.0))}
+    one = Measurement(subject="forgetting", rows=rows)
+    found = cells(differences_table(one, "log_likelihood", [("a", "b")], digits=4))[2][1]
+    apart = rows["b"]["log_likelihood"].mean - rows["a"]["log_likelihood"].mean
+    assert apart == pytest.approx(0.1 * 0.1 + 0.2 * 0.1 + 0.7 * 0.3)
+    assert float(found.split()[0]) == pytest.approx(apart)
+    with pytest.raises(ValueError, match="windows of other sizes"):
+        differences_table(one, "log_likelihood", [("a", "other")])
+
+
 def test_neighbours_leave_the_candidates_out() -> None:
     assert neighbours(measurement(base=[0.1], SFT=[0.2], **{CANDIDATES: [0.3]})) == [("base", "SFT")]
 

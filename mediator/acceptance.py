@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from mediator.empathy import EmpathyModel
 from mediator.encoders import Matrix
 from mediator.errors import ModelFileError
+from mediator.language import is_english
 from mediator.resources import asset
 from mediator.settings import user_path
 
 BUNDLED = "preference-head.json"
-"""In assets/models; there only where the head was better than a constant on conversations that it had not seen."""
+"""In assets/models; its card says what it is worth on statements of hosts that it had not seen."""
 
 HEAD_FILE = "head.json"
 """In the folder of a trained preference model."""
@@ -121,12 +122,13 @@ def bundled(encoder: str) -> Acceptance | None:
 
 
 def reading(scorer: EmpathyModel, text: str) -> Kind | None:
-    """Return how widely acceptable a text is, for a card; None where no head is shipped for the scorer's encoder.
+    """Return how widely acceptable a text is, for a card; None where no head is shipped for the scorer's encoder,
+    and for a text that is not English: the statements that it learned from are.
 
     The scorer has the text's vector already when it has scored the text.
     """
     head = bundled(scorer.encoder.fingerprint)
-    return head.kind(head.shares(scorer.embed([text]))[0]) if head else None
+    return head.kind(head.shares(scorer.embed([text]))[0]) if head and is_english(text) else None
 
 
 def _read(path: Path) -> Acceptance:

@@ -73,7 +73,8 @@ def add_train(commands: Any) -> None:
         recipes,
         "preference",
         "learn from votes how widely acceptable a statement is (d-PM and its baselines)",
-        "It is measured on each conversation, left out, and saved for `train calibrate --set ranking=preference`.",
+        "A head is measured on the conversations of each host, left out, and saved for `train calibrate --set "
+        "ranking=preference`; a prefix (learns = prefix) is neither.",
         preference_command,
     )
     _add_attended(
@@ -283,8 +284,8 @@ def preference_command(arguments: argparse.Namespace) -> int:
         shown.line(f"{name} {one['value']} [{one['low']}, {one['high']}]")
     if measured:
         better = (measured["log_loss_gain"]["low"] or 0) > 0
-        print("It is better than a constant on conversations that it has not seen." if better else
-              "It is not surely better than a constant on conversations that it has not seen.")  # fmt: skip
+        print("It is better than a constant on conversations of hosts that it has not seen." if better else
+              "It is not surely better than a constant on conversations of hosts that it has not seen.")  # fmt: skip
     return DONE
 
 

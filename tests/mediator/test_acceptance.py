@@ -1,4 +1,4 @@
-"""The acceptance head: what it computes, what it refuses, and that a bundled one has earned its place."""
+"""The acceptance head: what it computes, what it refuses, and that a bundled one is called no more than it is."""
 
 import json
 import math
@@ -86,14 +86,18 @@ def test_what_is_missing_cut_off_or_of_another_encoder_is_refused(tmp_path: Path
         Acceptance.load(tmp_path)
 
 
-def test_the_bundled_head_reads_the_bundled_encoder_and_has_beaten_a_constant() -> None:
+def test_the_bundled_head_reads_the_bundled_encoder_and_its_card_says_what_it_is_worth() -> None:
     """Whoever changes the encoder must train the head again: evenhand train preference."""
     head = Acceptance.load()
     fingerprint = file_fingerprint(asset("models", BUNDLED_ENCODER))
     assert head.encoder == fingerprint
-    gain = head.measured["log_loss_gain"]
-    assert 0 < gain["low"] < gain["value"]
-    assert head.measured["conversations"] >= 10
+    # It orders statements of hosts it has not seen, and gains something there: the least for being shown.
+    gain, rank = head.measured["log_loss_gain"], head.measured["rank"]
+    assert min(gain["value"], rank["low"]) > 0
+    assert head.measured["hosts"] >= 9
+    card = asset("models", "preference-head.md").read_text(encoding="utf-8")
+    assert "a gain of {value:.3f} [{low:.3f}, {high:.3f}]".format(**gain).replace("-", "−") in card
+    assert ("not surely better than a constant" in card) == (gain["low"] <= 0)
     assert bundled(fingerprint) is not None
     assert bundled("another") is None
     assert asset("models", BUNDLED).stat().st_size < 40_000
@@ -101,7 +105,7 @@ def test_the_bundled_head_reads_the_bundled_encoder_and_has_beaten_a_constant() 
 
 def test_the_bundled_head_tells_what_most_want_from_what_most_refuse() -> None:
     scorer = EmpathyModel.load()
-    wanted = ["The town should plant more trees along its streets.", "Children need safe places to play outdoors."]
+    wanted = ["We should protect rivers and forests for our children.", "Children need safe places to play outdoors."]
     refused = ["All taxes should be doubled at once.", "People who are poor deserve no help at all."]
     try:
         shares = Acceptance.load("", scorer.encoder.fingerprint).shares(scorer.embed([*wanted, *refused]))

@@ -32,7 +32,8 @@ class PreferenceConfig(Record):
     learns: Literal["head", "prefix"] = Field(
         default="head",
         description="head: the encoder's vectors are computed once, and a head learns. prefix: vectors before each "
-        "layer's keys and values learn too (prefix-tuning), which needs a folder of safetensors.",
+        "layer's keys and values learn too (prefix-tuning), which needs a folder of safetensors; the result is not "
+        "measured, and `train calibrate` and the app cannot read it.",
     )
     encoder: str = Field(
         default="bundled",
@@ -48,7 +49,7 @@ class PreferenceConfig(Record):
         default=0.0,
         ge=0,
         description="Half of this times the squared weights of the head is added to the loss; 0 chooses it by leaving "
-        "conversations out.",
+        "hosts out (the part of a conversation's file name before the first dot).",
     )
     epochs: int = Field(default=10, ge=1, description="With learns = prefix: how often each statement is seen.")
     batch_size: int = Field(

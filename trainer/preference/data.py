@@ -25,7 +25,7 @@ class Statement:
     """One statement that people voted on.
 
     Attributes:
-        conversation: where it was made: the name of its file.
+        conversation: where it was made: the name of its file; `host_of` reads from it who held it.
         text: the statement.
         votes: how many agreed, disagreed and passed.
         groups: the same for each opinion group, where these are known.
@@ -79,6 +79,15 @@ def conversations(statements: Sequence[Statement]) -> list[str]:
     return sorted({statement.conversation for statement in statements})
 
 
+def host_of(conversation: str) -> str:
+    """Return who held a conversation: the part of its name before the first dot, as in ``HOST.SUBJECT.jsonl``.
+
+    Conversations of one host share voters and customs: they tell less of what a new one will be like than as many of
+    different hosts do. A name without a dot is its own host.
+    """
+    return conversation.partition(".")[0]
+
+
 def counts_of(statements: Sequence[Statement], count_pass: bool = False) -> Counts:
     """Return the votes as (B, 2), or (B, 3) with those who passed."""
     return np.array([statement.votes[: 3 if count_pass else 2] for statement in statements], dtype=np.int64)
@@ -90,15 +99,20 @@ def drawn_raters(counts: Counts, raters: int, seed: int) -> Counts:
     Args:
         counts: (B, C) all votes.
         raters: how many are drawn; a statement with fewer keeps all; 0 keeps all votes of all.
-        seed: of the drawing; what is drawn depends on it and on the place of the statement in ``counts`` only.
+        seed: of the drawing; what is drawn of a row depends on it, on ``raters``, and on the row's place and counts,
+            and on no other row.
 
     Returns:
         (B, C) the drawn votes.
     """
     if raters == 0:
         return counts.copy()
-    chance = np.random.default_rng((seed, raters))
-    return np.array([chance.multivariate_hypergeometric(row, min(raters, int(row.sum()))) for row in counts])
+    return np.array(
+        [
+            np.random.default_rng((seed, raters, place)).multivariate_hypergeometric(row, min(raters, int(row.sum())))
+            for place, row in enumerate(counts)
+        ]
+    )
 
 
 def _read(path: Path) -> list[Statement]:

@@ -1,8 +1,9 @@
-"""What a preference model is worth on conversations that it has not seen, beside a constant and a count of words.
+"""What a preference model is worth on conversations of hosts that it has not seen, beside a constant.
 
-Every conversation is left out once, and predicted by a head that was fitted to the others. Each figure is computed
-within a conversation, and averaged over the conversations, so that a large one counts no more than a small one: what
-the app will meet is a new conversation. Intervals come from drawing conversations with replacement.
+Every host (`trainer.preference.data.host_of`) is left out once with all its conversations, which are predicted by a
+head that was fitted to the others'. Each figure is computed within a conversation, and averaged over each host's
+conversations and then over the hosts, so that neither a large conversation nor a host of many counts for more: what
+the app will meet is a new conversation of somebody else. Intervals come from drawing hosts with replacement.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 
 from mediator.acceptance import Acceptance
 from trainer.empathy.figures import spearman
-from trainer.evaluate.bootstrap import Difference, Interval, interval, paired_difference
+from trainer.evaluate.bootstrap import Interval, interval
 from trainer.preference.config import PreferenceConfig
-from trainer.preference.data import Counts, Statement, conversations, counts_of
+from trainer.preference.data import Counts, Statement, conversations, counts_of, host_of
 from trainer.preference.recipe import Features, fit
 
 Shares = NDArray[np.float64]
@@ -35,7 +36,7 @@ _EDGE = 1e-4
 """No share is predicted nearer to 0 or 1 than this: one vote against certainty must not cost everything."""
 
 _FEWEST_STATEMENTS = 10
-_FEWEST_CONVERSATIONS = 3
+_FEWEST_HOSTS = 3
 _FOLDS = 3
 
 
@@ -44,13 +45,14 @@ class Figures:
     """How well shares were predicted; one number for each conversation, in the order of their names.
 
     Attributes:
-        predicted: (B,) the predicted share of agreement of each statement, by a head that had not seen it.
+        predicted: (B,) the predicted share of agreement of each statement, by a head that had not seen its host.
         log_loss: nats for each vote, of those for and against.
         brier: the squared difference between the predicted share and a vote (0 or 1), 0..1.
         rank: Spearman of predicted and true shares; nan for fewer than ten statements.
         groups: Spearman of how close the prediction is to one half and how far the opinion groups differ; nan for
             fewer than ten statements on which two groups voted.
         sizes: statements.
+        hosts: who held it.
         constant: the same for `constant_predictor`.
     """
 
@@ -60,6 +62,7 @@ class Figures:
     rank: tuple[float, ...]
     groups: tuple[float, ...]
     sizes: tuple[int, ...]
+    hosts: tuple[str, ...]
     constant: "Figures | None" = None
 
     @cached_property
@@ -68,57 +71,76 @@ class Figures:
         found: Shares = np.percentile(self.predicted, np.arange(101))
         return found
 
-    def gain(self, name: str = "log_loss", over: "Figures | None" = None) -> Difference:
-        """How much better this is than another, positive where it is, by conversation; the constant by default."""
-        other = over or self.constant
-        if other is None:
+    def gains(self, name: str = "log_loss") -> tuple[float, ...]:
+        """How much lower ``log_loss`` or ``brier`` is than the constant's, for each conversation."""
+        if self.constant is None:
             raise ValueError("there is nothing to compare with")
-        mine, others = np.array(getattr(self, name)), np.array(getattr(other, name))
-        lower = name in ("log_loss", "brier")
-        first, second = (mine, others) if lower else (others, mine)
-        both = ~(np.isnan(first) | np.isnan(second))
-        return paired_difference(first[both].tolist(), second[both].tolist())
+        return tuple(float(gain) for gain in np.subtract(getattr(self.constant, name), getattr(self, name)))
 
     def beats_the_constant(self) -> bool:
-        """Whether the gain in log-loss is above 0 with its whole interval: only then may the app show a reading."""
-        return self.constant is not None and self.gain().low > 0
+        """Whether the gain in log-loss over the hosts is above 0 with its whole interval.
+
+        A reading of a model that does not must be called a weak one wherever it is shown.
+        """
+        return self.constant is not None and mean_of(self.gains(), self.hosts)[1].low > 0
 
     def as_json(self) -> dict[str, Any]:
-        """Return the means over the conversations with their intervals, and the gains over the constant."""
-        found: dict[str, Any] = {"conversations": len(self.sizes), "statements": sum(self.sizes)}
+        """Return the means over the hosts with their intervals, and the gains over the constant.
+
+        The gain in log-loss is also given ``_by_conversation``: each counts once there, however many its host held.
+        """
+        found: dict[str, Any] = {
+            "hosts": len(set(self.hosts)), "conversations": len(self.sizes), "statements": sum(self.sizes)
+        }  # fmt: skip
         for name in ("log_loss", "brier", "rank", "groups"):
-            mean, ends = mean_of(getattr(self, name))
-            found[name] = {"value": _round(mean), "low": _round(ends.low), "high": _round(ends.high)}
+            found[name] = _ends(*mean_of(getattr(self, name), self.hosts))
         if self.constant is not None:
             for name in ("log_loss", "brier"):
-                gain = self.gain(name)
-                found[f"{name}_gain"] = {
-                    "value": _round(gain.mean), "low": _round(gain.low), "high": _round(gain.high)
-                }  # fmt: skip
+                found[f"{name}_gain"] = _ends(*mean_of(self.gains(name), self.hosts))
+            once = [1] * len(self.sizes)
+            found["log_loss_gain_by_conversation"] = _ends(*mean_of(self.gains(), self.hosts, once))
         return found
 
 
-def mean_of(values: Sequence[float]) -> tuple[float, Interval]:
-    """Return the mean over conversations and its 95 % interval; nan where there are none."""
-    known = [value for value in values if not np.isnan(value)]
-    if not known:
+def mean_of(
+    values: Sequence[float], hosts: Sequence[str], weights: Sequence[float] | None = None
+) -> tuple[float, Interval]:
+    """Return the mean of what was measured in each conversation, and its 95 % interval by drawing hosts.
+
+    Args:
+        values: one for each conversation; nan is left out.
+        hosts: who held it.
+        weights: of the conversations, positive. Without, each host counts once, by the mean of its conversations.
+
+    Returns:
+        the mean and the interval; nan where there are no values.
+    """
+    known = ~np.isnan(np.asarray(values, dtype=float))
+    if not known.any():
         return float("nan"), Interval(float("nan"), float("nan"))
-    return float(np.mean(known)), interval(known)
+    heavy = np.ones(len(known)) if weights is None else np.asarray(weights, dtype=float)
+    rows = [known & (np.array(hosts) == host) for host in sorted(set(hosts))]
+    rows = [row for row in rows if row.any()]
+    means = [float(np.average(np.array(values)[row], weights=heavy[row])) for row in rows]
+    of_hosts = [1.0 if weights is None else float(heavy[row].sum()) for row in rows]
+    return float(np.average(means, weights=of_hosts)), interval(means, weights=of_hosts)
 
 
 def chosen(names: Names, features: Features, counts: Counts, config: PreferenceConfig) -> PreferenceConfig:
-    """Return the settings with a penalty: where it is 0, the best of `PENALTIES` on left-out conversations.
+    """Return the settings with a penalty: where it is 0, the best of `PENALTIES` on left-out hosts.
 
-    The conversations are dealt into three parts, the largest first; each part is predicted by what the others taught,
-    and the log-loss of the votes that may be learned from decides. Of a single conversation nothing can be left out:
-    there the penalty is 1.
+    The hosts are dealt into three parts, the one with the most statements first (the conversations, where all are of
+    one host); each part is predicted by what the others taught, and the log-loss of the votes that may be learned from
+    decides, as a mean over the hosts' means. Of a single conversation nothing can be left out: there the penalty is 1.
     """
     if config.penalty > 0:
         return config
-    by_size = sorted(set(names.tolist()), key=lambda name: (-int((names == name).sum()), name))
+    hosts = np.array([host_of(name) for name in names.tolist()])
+    units = hosts if len(set(hosts.tolist())) > 1 else names
+    by_size = sorted(set(units.tolist()), key=lambda unit: (-int((units == unit).sum()), unit))
     if len(by_size) < 2:
         return config.model_copy(update={"penalty": 1.0})
-    part = np.array([by_size.index(name) % _FOLDS for name in names.tolist()])
+    part = np.array([by_size.index(unit) % _FOLDS for unit in units.tolist()])
     voted = counts[:, :2].sum(axis=1) > 0
     found: dict[float, float] = {}
     for penalty in PENALTIES:
@@ -129,9 +151,9 @@ def chosen(names: Names, features: Features, counts: Counts, config: PreferenceC
                 features[part != fold], counts[part != fold], features[part == fold], tried
             )
         losses = _log_loss(predicted.clip(_EDGE, 1 - _EDGE), counts)
-        found[penalty] = float(
-            np.mean([losses[(names == name) & voted].mean() for name in by_size if (voted & (names == name)).any()])
-        )
+        talks = [name for name in sorted(set(names.tolist())) if (voted & (names == name)).any()]
+        means = [float(losses[voted & (names == name)].mean()) for name in talks]
+        found[penalty] = mean_of(means, [str(units[names == name][0]) for name in talks])[0]
     return config.model_copy(update={"penalty": min(found, key=lambda penalty: found[penalty])})
 
 
@@ -156,7 +178,7 @@ def word_counts(statements: Sequence[Statement]) -> Features:
 
 
 def left_out(statements: Sequence[Statement], features: Features, counts: Counts, predictor: Predictor) -> Shares:
-    """Predict each conversation by what was learned from the others.
+    """Predict the conversations of each host by what was learned from those of the others.
 
     Args:
         statements: B of them.
@@ -168,9 +190,10 @@ def left_out(statements: Sequence[Statement], features: Features, counts: Counts
         (B,) shares of agreement, 0..1.
     """
     names = names_of(statements)
+    hosts = np.array([host_of(name) for name in names.tolist()])
     found = np.zeros(len(statements))
-    for name in conversations(statements):
-        out = names == name
+    for host in sorted(set(hosts.tolist())):
+        out = hosts == host
         found[out] = predictor(names[~out], features[~out], counts[~out], features[out])
     return found
 
@@ -196,6 +219,7 @@ def figures_of(statements: Sequence[Statement], predicted: Shares, constant: Fig
         rank=tuple(_rank(predicted[row], truth[row]) for row in rows),
         groups=tuple(_rank(-abs(predicted[row] - 0.5), apart[row]) for row in rows),
         sizes=tuple(int(row.sum()) for row in rows),
+        hosts=tuple(host_of(name) for name in conversations(statements)),
         constant=constant,
     )
 
@@ -203,8 +227,8 @@ def figures_of(statements: Sequence[Statement], predicted: Shares, constant: Fig
 def measure(
     statements: Sequence[Statement], features: Features, counts: Counts, config: PreferenceConfig
 ) -> Figures | None:
-    """Measure the settings on each conversation, left out; None where there are fewer than three of them."""
-    if len(conversations(statements)) < _FEWEST_CONVERSATIONS:
+    """Measure the settings on each host, left out; None where there are fewer than three of them."""
+    if len({host_of(name) for name in conversations(statements)}) < _FEWEST_HOSTS:
         return None
     constant = figures_of(statements, left_out(statements, features, counts, constant_predictor))
     return figures_of(statements, left_out(statements, features, counts, head_predictor(config)), constant)
@@ -228,5 +252,6 @@ def _rank(first: Shares, second: Shares) -> float:
     return spearman(first[known], second[known]) if known.sum() >= _FEWEST_STATEMENTS else float("nan")
 
 
-def _round(value: float) -> float | None:
-    return None if np.isnan(value) else round(value, 4)
+def _ends(mean: float, ends: Interval) -> dict[str, float | None]:
+    values = {"value": mean, "low": ends.low, "high": ends.high}
+    return {name: None if np.isnan(value) else round(value, 4) for name, value in values.items()}

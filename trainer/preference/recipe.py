@@ -1,8 +1,9 @@
 """The preference model: which share of people would agree with a statement, learned from few votes on each.
 
 Features of an encoder, a small head, and the d-PM paper's free-energy objective or one of its three baselines
-(`trainer.losses`). The head is measured on conversations that it has not seen (`trainer.preference.figures`), and
-saved as numbers that `mediator.acceptance` reads without torch.
+(`trainer.losses`). The head is measured on hosts' conversations that it has not seen (`trainer.preference.figures`),
+and saved as numbers that `mediator.acceptance` reads without torch. With ``learns = prefix`` nothing is measured, and
+the result is read by `trainer.preference.prefix.load` only.
 
     evenhand train preference --set votes=FOLDER --set output=FOLDER
 """
@@ -118,7 +119,7 @@ def head_of(width: int, answers: int, config: PreferenceConfig, votes: "torch.Te
 
 
 def train(config: PreferenceConfig, tell: Callable[[str], None] = _log.info) -> dict[str, Any]:
-    """Train a preference model, measure it on conversations that it has not seen, and save it.
+    """Train a preference model, measure a head on hosts' conversations that it has not seen, and save it.
 
     Args:
         config: the settings.
@@ -126,7 +127,7 @@ def train(config: PreferenceConfig, tell: Callable[[str], None] = _log.info) -> 
 
     Returns:
         what ``evenhand.json`` in the folder says: settings, data, and the figures as ``measured``; empty figures where
-        the votes are of fewer than three conversations.
+        the votes are of fewer than three hosts, or ``learns`` is ``prefix``.
 
     Raises:
         ConfigError: ``votes`` or ``output`` is missing, or the settings do not go together.
@@ -158,11 +159,12 @@ def train(config: PreferenceConfig, tell: Callable[[str], None] = _log.info) -> 
         from trainer.preference import prefix
 
         facts["measured"] = {}
+        tell("A prefix is not measured on what it has not seen; only a head is")
         folder.mkdir(parents=True, exist_ok=True)
         prefix.train(config, [one.text for one in statements], counts, folder, tell)
     else:
         features, encoder = encoded(config.encoder, statements, tell)
-        tell("Measuring on each conversation, left out")
+        tell("Measuring on the conversations of each host, left out")
         figures = measure(statements, features, counts, config)
         facts["measured"] = figures.as_json() if figures else {}
         settled = chosen(names_of(statements), features, counts, config)

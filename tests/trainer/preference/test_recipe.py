@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from trainer.preference.figures import (
     figures_of,
     head_predictor,
     left_out,
+    mean_of,
     measure,
     names_of,
 )
@@ -101,6 +103,9 @@ def test_raters_are_drawn_without_putting_any_back() -> None:
     assert (drawn == drawn_raters(counts, 4, seed=1)).all()
     assert (drawn != drawn_raters(counts, 4, seed=2)).any()
     assert (drawn_raters(counts, 0, seed=1) == counts).all()
+    changed = counts.copy()
+    changed[0] = [0, 3]  # fewer numbers are drawn for it, of which the other rows must not hear
+    assert (drawn_raters(changed, 4, seed=1)[1:] == drawn[1:]).all()
 
 
 @pytest.mark.parametrize(
@@ -191,16 +196,44 @@ def test_what_is_predicted_was_not_learned_from() -> None:
     left_out(statements, features, counts_of(statements), predictor)
     everyone = {"talk 0", "talk 1", "talk 2"}
     assert [(everyone - names, *sizes) for names, *sizes in seen] == [({f"talk {n}"}, 10, 10, 5) for n in range(3)]
+    seen.clear()
+    sisters = {"talk 0": "town.trees", "talk 1": "club", "talk 2": "town.lamps"}
+    statements = [replace(one, conversation=sisters[one.conversation]) for one in statements]
+    left_out(statements, features, counts_of(statements), predictor)
+    assert seen == [({"town.trees", "town.lamps"}, 10, 10, 5), ({"club"}, 5, 5, 10)]
+
+
+def test_a_host_of_many_conversations_counts_once_and_is_drawn_whole() -> None:
+    values, hosts = [1.0, 2.0, 3.0, 8.0, math.nan, math.nan], ["a", "a", "a", "b", "b", "c"]
+    mean, ends = mean_of(values, hosts)
+    assert (mean, *ends) == (5.0, 2.0, 8.0)  # of (2, 8): both drawn twice in a quarter of the draws
+    mean, ends = mean_of(values, hosts, [1, 1, 1, 1, 1, 1])
+    assert (mean, *ends) == (14 / 4, 2.0, 8.0)
+    assert mean_of(values, hosts, [1, 1, 2, 4, 1, 1])[0] == pytest.approx((1 + 2 + 6 + 32) / 8)
+    assert all(np.isnan(value) for value in (mean_of([math.nan], ["a"])[0], *mean_of([math.nan], ["a"])[1]))
 
 
 def test_the_penalty_is_chosen_by_what_it_does_elsewhere() -> None:
     statements, features = made_up(20, 6)
-    noise = np.random.default_rng(1).normal(size=features.shape)
+    noise = np.random.default_rng(1).normal(size=(len(features), 20))
     names, votes = names_of(statements), drawn_raters(counts_of(statements), 4, seed=0)
     useful, useless = (chosen(names, known, votes, settings()).penalty for known in (features, noise))
     assert useful == PENALTIES[0]
     assert useless > useful
     assert chosen(names, features, votes, settings(penalty=7.0)).penalty == 7
+
+
+def test_the_penalty_is_not_chosen_by_knowing_the_host() -> None:
+    """Where only the host says how many agree, nothing that is learned holds for another host."""
+    chance = np.random.default_rng(0)
+    code, share = np.repeat(chance.normal(size=(6, 8)), 40, axis=0), np.repeat(chance.permutation(6) / 6 + 0.08, 40)
+    votes = chance.multinomial(20, np.stack([share, 1 - share], axis=1))
+    talks = {dot: np.array([f"host {at // 40}{dot}{at // 20 % 2}" for at in range(240)]) for dot in "-."}
+    as_strangers, as_sisters = (chosen(talks[dot], code, votes, settings()).penalty for dot in "-.")
+    assert as_strangers == PENALTIES[0]
+    assert as_sisters == PENALTIES[-1]
+    of_one_host = np.array([f"host.{name}" for name in talks["-"]])
+    assert chosen(of_one_host, code, votes, settings()).penalty == PENALTIES[0]
 
 
 def test_only_what_beats_the_constant_is_said_to() -> None:
@@ -210,15 +243,17 @@ def test_only_what_beats_the_constant_is_said_to() -> None:
     assert good.constant
     assert good.beats_the_constant()
     told = good.as_json()
-    assert (told["conversations"], told["statements"]) == (6, 120)
+    assert (told["hosts"], told["conversations"], told["statements"]) == (6, 6, 120)
     assert 0 < told["log_loss_gain"]["low"] < told["log_loss_gain"]["value"] < told["log_loss_gain"]["high"]
     gain = np.mean(good.constant.log_loss) - np.mean(good.log_loss)
     assert told["log_loss_gain"]["value"] == pytest.approx(gain, abs=1e-4)
+    assert told["log_loss_gain"] == told["log_loss_gain_by_conversation"]  # each host held one
     noise = np.random.default_rng(1).normal(size=features.shape)
     bad = measure(statements, noise, counts_of(statements), settings(penalty=0.3))
     assert bad
     assert not bad.beats_the_constant()
-    assert measure(statements[:2], features[:2], counts_of(statements[:2]), settings()) is None
+    sisters = [replace(one, conversation=f"host {at % 2}.{one.conversation}") for at, one in enumerate(statements)]
+    assert measure(sisters, features, counts_of(statements), settings()) is None
     constant = left_out(statements, features, counts_of(statements), constant_predictor)
     elsewhere = np.mean([one.share for one in statements if one.conversation != "talk 0"])
     assert constant[0] == pytest.approx(elsewhere)

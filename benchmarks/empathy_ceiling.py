@@ -4,11 +4,12 @@
 
 MODEL_FOLDER is the untouched all-MiniLM-L6-v2 as a sentence-transformers folder. All ratings of efp/pairs.jsonl are
 used: 0..1, by raters of views. Spearman over all pairs (`raw`) and after each rater's mean is taken off (`within`), as
-in `empathy_table.py`. ± is a standard error, brackets are 95 % intervals: by bootstrap over raters, or pairs of
-stories, or by 1.96 standard errors where it is said. Nobody rated a pair twice, so how steady a rater's answers are
-is unknown; how far raters of the same view agree is known. Sources: `variance_components.py` (REML, GREML),
-`two_annotators.py`; split halves with Spearman's and Brown's formula (both in the British Journal of Psychology 3,
-1910). The data folder is the option's, or is named by EVENHAND_DATA, or is ../shared/data beside the repository.
+in `empathy_table.py`. ± is a standard error, brackets are 95 % intervals: by bootstrap over raters (the views held
+fixed), or pairs of stories, or by 1.96 standard errors where it is said. Nobody rated a pair twice, so how steady a
+rater's answers are is unknown; how far raters of the same view agree is known. Sources: `variance_components.py` (REML,
+GREML), `two_annotators.py`; split halves with Spearman's and Brown's formula (both in the British Journal of
+Psychology 3, 1910). The data folder is the option's, or is named by EVENHAND_DATA, or is ../shared/data beside the
+repository.
 """
 
 import argparse
@@ -34,7 +35,7 @@ Rows = list[list[str]]
 
 RATER, VIEW = "the rater", "the rated view"
 OWN_TEXT, VIEW_TEXT, MEETING = "the rater's own text", "the rated view's text", "the meeting of the two texts"
-SIMULATIONS, HALVES, STORY_DRAWS = 400, 1000, 100
+SIMULATIONS, HALVES, STORY_DRAWS = 400, 1000, 1000
 
 
 @dataclass(frozen=True)

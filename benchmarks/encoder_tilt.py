@@ -2,13 +2,14 @@
 
     python benchmarks/encoder_tilt.py bundled MODEL.gguf SENTENCE_TRANSFORMERS_FOLDER
 
-For each encoder, on the hand-written sets of benchmarks/data/tilt_development.jsonl (their views are rows of
-efp/pairs.jsonl): `sign`, the share of one-sided texts whose tilt points to the side they serve, and `AUC`, the chance
-that a one-sided text has a larger |tilt| than a balanced one; once with raw cosines, once as the difference of two
-cosines calibrated per view, and once as the scorer shows it (mediator/contrast.py). Then how sure the shown tilt is:
-the share of balanced texts whose interval holds zero, and of one-sided texts whose interval lies on the side that they
-serve. Then Spearman with human empathy: held-out raters (within a rater, and raw), and pairs of stories. Brackets are
-95 % bootstrap intervals. The data folder is named by EVENHAND_DATA, or is ../shared/data beside the repository.
+For each encoder, on the sets of benchmarks/data/tilt_development.jsonl, whose texts a language model wrote, with the
+views of rows of efp/pairs.jsonl: `sign`, the share of one-sided texts whose tilt points to the side they serve, and
+`AUC`, the chance that a one-sided text has a larger |tilt| than a balanced one; once with raw cosines, once as the
+difference of two cosines calibrated per view, and once as the scorer shows it (mediator/contrast.py). Then how sure the
+shown tilt is: the share of balanced texts whose interval holds zero, of one-sided texts whose interval lies on the side
+that they serve, and of sets whose balanced texts have an order that is called clear (mediator/neutrality.py). Then
+Spearman with human empathy: held-out raters (within a rater, and raw), and pairs of stories. Brackets are 95 %
+bootstrap intervals. The data folder is named by EVENHAND_DATA, or is ../shared/data beside the repository.
 """
 
 import argparse
@@ -28,7 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from mediator.empathy import EmpathyModel, reference_proposals  # noqa: E402
-from mediator.schema import Dispute, View  # noqa: E402
+from mediator.neutrality import best_first, order_is_clear  # noqa: E402
+from mediator.schema import Candidate, Dispute, Strategy, View  # noqa: E402
 from trainer.empathy.data import load_ratings, load_stories, split_by_rater  # noqa: E402
 from trainer.empathy.figures import bootstrap, evaluate_ratings, evaluate_stories  # noqa: E402
 
@@ -89,10 +91,15 @@ def measure_tilt(sets: Sequence[TiltSet], tilt: Tilt) -> tuple[str, str]:
     return str(sign), str(area)
 
 
-def measure_intervals(sets: Sequence[TiltSet], model: EmpathyModel) -> tuple[str, str]:
-    """The share of balanced texts whose interval holds zero, and of one-sided ones whose interval is on their side."""
+def measure_intervals(sets: Sequence[TiltSet], model: EmpathyModel) -> tuple[str, str, str]:
+    """How sure the scorer is, as three shares.
+
+    Of the balanced texts whose interval holds zero, of the one-sided ones whose interval is on their side, and of the
+    sets where the order of the balanced texts is called clear.
+    """
     balanced: list[NDArray[np.bool_]] = []
     one_sided: list[NDArray[np.bool_]] = []
+    ranked: list[NDArray[np.bool_]] = []
     for item in sets:
         a = len(item.serves_a)
         found = model.score(item.dispute, [*item.serves_a, *item.serves_b, *item.balanced])
@@ -101,11 +108,17 @@ def measure_intervals(sets: Sequence[TiltSet], model: EmpathyModel) -> tuple[str
         one_sided.append(
             np.array([bool(scores.tells_apart) and (scores.tilt > 0) == (i < a) for i, scores in enumerate(sides)])
         )
+        pool = [
+            Candidate(text=text, strategy=Strategy.SINGLE, scores=scores)
+            for text, scores in zip(item.balanced, both, strict=True)
+        ]
+        ranked.append(np.array([order_is_clear(best_first(pool))]))
 
     def share(drawn: list[NDArray[np.bool_]]) -> float:
         return float(np.concatenate(drawn).mean())
 
-    return str(bootstrap(balanced, share)), str(bootstrap(one_sided, share))
+    sure, told, clear = (str(bootstrap(each, share)) for each in (balanced, one_sided, ranked))
+    return sure, told, clear
 
 
 # fmt: off
@@ -165,7 +178,7 @@ def main() -> None:
     rows = []
     if not options.no_baseline:
         raw, calibrated = measure_tilt(sets, overlap_tilt), measure_tilt(sets, calibrated_overlap_tilt)
-        rows.append(["word overlap", *raw, *calibrated, *[""] * 7])
+        rows.append(["word overlap", *raw, *calibrated, *[""] * 8])
     for name in options.encoders:
         model = EmpathyModel.load(name)
 
@@ -194,7 +207,7 @@ def main() -> None:
         rows.append(row)
         model.close()
     header = ["encoder", "sign raw", "AUC raw", "sign per view", "AUC per view", "sign shown", "AUC shown"]
-    header += ["balanced hold zero", "one-sided told", "within rater", "raw ratings", "stories"]
+    header += ["balanced hold zero", "one-sided told", "balanced ranked", "within rater", "raw ratings", "stories"]
     print("| " + " | ".join(header) + " |")
     print("|" + "---|" * len(header))
     for row in rows:

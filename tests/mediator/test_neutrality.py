@@ -95,17 +95,21 @@ def test_no_side_is_named_where_the_interval_of_the_tilt_covers_zero(a, b, low, 
     assert ("cannot tell them apart" in describe(known)) is (tilt == "unclear")
 
 
+# Errors of 0.1: the warmths of two differ by 1.645 errors of the difference at 0.233, those of four by 2.394 at 0.339.
 @pytest.mark.parametrize(
-    ("first", "last", "clear"),
+    ("first", "last", "count", "clear"),
     [
-        (scores(0.7, 0.7, -0.2, 0.2, error=0.1), scores(0.7, 0.6, -0.1, 0.3, error=0.1), False),
-        (scores(0.7, 0.7, -0.2, 0.2, error=0.1), scores(0.9, 0.4, 0.3, 0.7, error=0.1), True),  # the gaps
-        (scores(0.9, 0.9, -0.2, 0.2, error=0.1), scores(0.5, 0.5, -0.2, 0.2, error=0.1), True),  # the warmths
-        (scores(0.7, 0.7), scores(0.7, 0.6), True),  # nothing is known
+        (scores(0.7, 0.7, -0.2, 0.2, error=0.1), scores(0.7, 0.6, -0.1, 0.3, error=0.1), 2, False),
+        (scores(0.7, 0.7, -0.2, 0.2, error=0.1), scores(0.9, 0.4, 0.3, 0.7, error=0.1), 2, True),  # the gaps
+        (scores(0.8, 0.8, -0.2, 0.2, error=0.1), scores(0.58, 0.58, -0.2, 0.2, error=0.1), 2, False),
+        (scores(0.8, 0.8, -0.2, 0.2, error=0.1), scores(0.56, 0.56, -0.2, 0.2, error=0.1), 2, True),  # the warmths
+        (scores(0.8, 0.8, -0.2, 0.2, error=0.1), scores(0.48, 0.48, -0.2, 0.2, error=0.1), 4, False),
+        (scores(0.8, 0.8, -0.2, 0.2, error=0.1), scores(0.45, 0.45, -0.2, 0.2, error=0.1), 4, True),
+        (scores(0.7, 0.7), scores(0.7, 0.6), 2, True),  # nothing is known
     ],
 )
-def test_the_order_is_clear_where_the_ends_are_told_apart(first, last, clear) -> None:
-    pool = [Candidate(text="x", strategy=Strategy.SINGLE, scores=each) for each in (first, last)]
+def test_the_order_is_clear_where_the_ends_are_told_apart(first, last, count, clear) -> None:
+    pool = [Candidate(text="x", strategy=Strategy.SINGLE, scores=each) for each in [first] * (count - 1) + [last]]
     assert order_is_clear(pool) is clear
     assert order_is_clear(pool[:1])
 

@@ -1,4 +1,4 @@
-"""The hand-written material: reference proposals, example disputes and the development set for the scorer's tilt."""
+"""The material that ships: reference proposals, example disputes and the development set for the scorer's tilt."""
 
 import json
 import os

@@ -95,7 +95,7 @@ def regress(
         for start in range(0, len(order), config.batch_size):
             batch = order[start : start + config.batch_size]
             sides = [
-                _on_device(model, model.tokenize([config.prefix + text for text in texts]))
+                _on_device(model, model.preprocess([config.prefix + text for text in texts]))
                 for texts in ([pair.view_a.as_text() for pair in batch], [pair.view_b.as_text() for pair in batch])
             ]
             loss = loss_of(sides, torch.tensor([pair.rating for pair in batch], device=model.device))

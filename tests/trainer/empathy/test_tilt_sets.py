@@ -1,4 +1,4 @@
-"""The two hand-written tilt sets: one for choosing an encoder, one only for reporting, that share no author."""
+"""The two tilt sets: one for choosing an encoder, one only for reporting, that share no author."""
 
 import json
 import re

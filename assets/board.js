@@ -8,6 +8,7 @@
 const shared = (window.evenhand ??= {
   open: new Set(), // keys of details that the reader opened
   drafts: new Map(), // proposal id -> text that is being edited
+  typed: new Set(), // ids of those in which something was typed
   notes: new Map(), // key of a field -> what is typed there and not saved
   panels: new Map(), // question, proposal id and wording -> HTML from the server, or a promise of it
   wanted: null, // id of a proposal whose card is to be shown as soon as it is there
@@ -129,6 +130,7 @@ function placeEditor(card) {
     editors.set(id, editor);
     field.addEventListener("input", () => {
       shared.drafts.set(id, field.value);
+      shared.typed.add(id);
       editor.saving = null;
       window.clearTimeout(editor.timer);
       editor.timer = window.setTimeout(measure, 250, id);
@@ -220,6 +222,7 @@ function forget(id) {
   window.clearTimeout(editors.get(id)?.timer);
   editors.delete(id);
   shared.drafts.delete(id);
+  shared.typed.delete(id);
 }
 
 // -- panels that the server fills when they are opened, once for each wording: which sentence tilts it, how acceptable
@@ -271,9 +274,20 @@ element.addEventListener("input", (event) => {
 element.addEventListener("change", (event) => {
   const field = event.target;
   if (!field.dataset.note || field.value === field.getAttribute("value")) return;
-  const chosen = field.closest(".eh-rater").querySelector("[role=radio][aria-checked=true]");
-  if (chosen) press(chosen); // without a rating the note waits for one
+  const rater = field.closest(".eh-rater"), chosen = rater.querySelector("[role=radio][aria-checked=true]");
+  if (chosen) press(chosen);
+  else rater.querySelector(".eh-rating-word").textContent = wordsOf(field).note_waits;
 });
+
+// -- what is typed on a card is saved by a press only: the browser asks before it goes
+
+const isUnsaved = (note) => note.value !== note.getAttribute("value");
+if (!shared.asks) {
+  shared.asks = true;
+  window.addEventListener("beforeunload", (event) => {
+    if (shared.typed.size || [...document.querySelectorAll("[data-note]")].some(isUnsaved)) event.preventDefault();
+  });
+}
 
 // -- the arrow keys: among the numbers of a rating, and among the points of the plane
 

@@ -8,6 +8,16 @@ const here = () => new URL(window.location.href).searchParams.get("session") ?? 
 const send = (data) => trigger("act", { here: here(), ...data });
 const panelOf = (node) => node.closest("[data-panel]");
 const chosen = (panel, name) => panel.querySelector(`input[name="eh-${name}"]:checked`)?.value ?? "";
+const ticked = (panel) => [...panel.querySelectorAll('input[name="eh-part"]:checked')].map((box) => box.value);
+
+// What will be in the file, as the format and the boxes are now. JSON always holds everything.
+function contents(panel) {
+  const line = panel.querySelector(".eh-contents");
+  if (!line) return;
+  const json = chosen(panel, "format") === "json";
+  panel.querySelector(".eh-parts").disabled = json;
+  line.textContent = JSON.parse(line.dataset.sentences)[json ? "json" : ticked(panel).join(" ")];
+}
 
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-action]");
@@ -18,7 +28,8 @@ element.addEventListener("click", (event) => {
   if (action === "export") {
     const panel = panelOf(button);
     const words = panel.querySelector("textarea").value;
-    Object.assign(data, { format: chosen(panel, "format"), language: chosen(panel, "language"), words });
+    const parts = ticked(panel);
+    Object.assign(data, { format: chosen(panel, "format"), language: chosen(panel, "language"), words, parts });
   }
   send(data);
 });
@@ -36,7 +47,7 @@ element.addEventListener("keydown", (event) => {
   send({ action: "close", id: panel.dataset.id });
 });
 
-// How many places the list of words would replace, while it is typed.
+// How many passages the list of words would replace, while it is typed.
 async function preview(panel) {
   const words = panel.querySelector("textarea").value;
   const line = panel.querySelector(".eh-preview");
@@ -46,7 +57,9 @@ async function preview(panel) {
 
 element.addEventListener("input", (event) => {
   const panel = panelOf(event.target);
-  if (!panel || event.target.tagName !== "TEXTAREA") return;
+  if (!panel) return;
+  contents(panel);
+  if (event.target.tagName !== "TEXTAREA") return;
   clearTimeout(waiting);
   waiting = setTimeout(() => preview(panel), 300);
 });
@@ -55,11 +68,13 @@ watch("value", () => {
   const list = root();
   if (!list) return;
   const text = element.querySelector("[data-panel] textarea");
+  if (text) contents(panelOf(text));
   if (text && text.value.trim()) preview(panelOf(text)); // the line was drawn empty again
   if (list.dataset.turn === turn) return;
   turn = list.dataset.turn;
   // What is still typed on the page of a deleted session must not be saved again.
-  if (list.dataset.deleted && list.dataset.deleted === here()) return window.location.assign(window.location.pathname);
+  if (list.dataset.deleted && list.dataset.deleted === here())
+    return window.location.assign(`${window.location.pathname}#deleted`);
   const target = element.querySelector(`[data-focus="${CSS.escape(list.dataset.focusOn)}"]`);
   if (!target) return;
   target.focus();

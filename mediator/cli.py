@@ -242,10 +242,14 @@ def score_command(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json([{"text": text, **_scores_as_json(scores)} for text, scores in scored])
         return DONE
+    from mediator.terminal import ONLY_ENGLISH
+
     shown = picture(sys.stdout)
     shown.dispute(dispute)
     for number, (text, scores) in enumerate(scored, start=1):
         shown.scored(number, text, scores)
+    if any(not scores.measured for _, scores in scored):
+        shown.line(ONLY_ENGLISH)
     return DONE
 
 
@@ -296,21 +300,26 @@ def _candidate_as_json(candidate: Any) -> dict[str, Any]:
     }
 
 
-def _scores_as_json(scores: "Scores") -> dict[str, float]:
-    """Return scores in the order of docs/data-formats.md; how sure they are only where that is known."""
+def _scores_as_json(scores: "Scores") -> dict[str, float | bool]:
+    """Return scores in the order of docs/data-formats.md; how sure they are only where that is known.
+
+    ``measured`` is false for what is not in English: the figures beside it say nothing.
+    """
     names = ("score_a", "score_b", "raw_a", "raw_b", "gap", "tilt", "warmth")
     unsure = ("score_error_a", "score_error_b", "tilt_low", "tilt_high")
     known = [name for name in unsure if getattr(scores, name) is not None]
-    return {name: getattr(scores, name) for name in (*names, *known)}
+    return {name: getattr(scores, name) for name in (*names, *known, "measured")}
 
 
 def _print_result(dispute: "Dispute", writer: "Writer", done: "MediationDone", count: int, strategy: str) -> None:
-    from mediator.terminal import destination_words, timing_words
+    from mediator.terminal import READY_MADE, destination_words, timing_words
 
     shown = picture(sys.stdout)
     shown.dispute(dispute)
     shown.result(done)
     shown.notes(done, count, strategy)
+    if writer.name == "drafter" and done.candidates:
+        shown.line(READY_MADE)
     shown.line(f"{destination_words(writer.destination, writer.name)} {timing_words(done.timings)}")
 
 

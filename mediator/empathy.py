@@ -23,6 +23,7 @@ from mediator.contrast import Contrast, Lean
 from mediator.embedding_store import EmbeddingStore
 from mediator.encoders import Encoder, Matrix, load_encoder
 from mediator.errors import InputError
+from mediator.language import is_english
 from mediator.resources import asset, read_yaml
 from mediator.schema import Dispute, Scores
 
@@ -77,6 +78,10 @@ DEVIATION_ERROR = 0.77
 """Standard error of one bar, in standard deviations of its view's scale: how far the bars of texts that were written to
 serve both sides alike lie from one another within a dispute (the development set of benchmarks/encoder_tilt.py)."""
 
+ERROR_SEEN = (0.2, 5.8)
+"""Between which deviations those texts lie. Further out the error of a bar stays what it is at these ends (0.10 and
+0.03): the curve goes on towards 0 and 1 there and shrinks any error to nothing, and no text was measured to say so."""
+
 
 def score_at(deviations: float) -> float:
     """The score, 0..1, of a text that lies so many standard deviations above the mean reference proposal."""
@@ -96,6 +101,7 @@ class EmpathyModel:
         self._memory: OrderedDict[bytes, Matrix] = OrderedDict()
         self._scales: OrderedDict[bytes, Scale] = OrderedDict()
         self._contrasts: OrderedDict[bytes, Contrast] = OrderedDict()
+        self._in_english: OrderedDict[bytes, bool] = OrderedDict()
         self._lock = threading.Lock()
         self._references: Matrix | None = None
 
@@ -151,6 +157,10 @@ class EmpathyModel:
 
         return self._remembered(self._contrasts, _digest(text_a) + _digest(text_b), make)
 
+    def _reads(self, view_text: str) -> bool:
+        """Whether a view is in the language that the scales were made from."""
+        return self._remembered(self._in_english, _digest(view_text), lambda: is_english(view_text))
+
     def _remembered(self, known: OrderedDict[bytes, Kept], key: bytes, make: Callable[[], Kept]) -> Kept:
         with self._lock:
             if (found := known.get(key)) is not None:
@@ -166,6 +176,8 @@ class EmpathyModel:
     def score(self, dispute: Dispute, texts: Sequence[str]) -> list[Scores]:
         """Score texts against both views, in the order given. Swapping A and B swaps the scores exactly.
 
+        Where a view or a text is not in English (`mediator.language`), the scores are not `Scores.measured`.
+
         Raises `InputError` for an empty text.
         """
         _require_text(texts)
@@ -174,11 +186,13 @@ class EmpathyModel:
         scale_a, scale_b, contrast = self.scale(text_a), self.scale(text_b), self.contrast(text_a, text_b)
         # One dot product per text, not one matrix product: BLAS may round differently by shape, and the score of a text
         # must not depend on which other texts it is scored with.
+        both_read = self._reads(text_a) and self._reads(text_b)
         scored = []
         for text, vector in zip(texts, vectors, strict=True):
             raw_a, raw_b = float(np.dot(vector_a, vector)), float(np.dot(vector_b, vector))
             closeness = (scale_a.deviations(raw_a) + scale_b.deviations(raw_b)) / 2.0
-            scored.append(_scores(raw_a, raw_b, closeness, contrast.lean(text, vector)))
+            scores = _scores(raw_a, raw_b, closeness, contrast.lean(text, vector))
+            scored.append(scores if both_read and is_english(text) else scores.unmeasured())
         return scored
 
     def close(self) -> None:
@@ -210,7 +224,10 @@ def _scores(raw_a: float, raw_b: float, closeness: float, lean: Lean) -> Scores:
 
 
 def _error_at(deviations: float) -> float:
-    return (score_at(deviations + DEVIATION_ERROR) - score_at(deviations - DEVIATION_ERROR)) / 2.0
+    """The standard error, 0..1, of a bar at so many standard deviations (`DEVIATION_ERROR`, `ERROR_SEEN`)."""
+    lowest, highest = ERROR_SEEN
+    seen = min(max(deviations, lowest), highest)
+    return (score_at(seen + DEVIATION_ERROR) - score_at(seen - DEVIATION_ERROR)) / 2.0
 
 
 def _digest(text: str) -> bytes:

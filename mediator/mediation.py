@@ -79,6 +79,7 @@ class MediationOptions:
         like: texts to stay close to without repeating them ("more like this"), at most `MOST_LIKED`.
         avoid: texts that were dropped, oldest first, at most `MOST_AVOIDED`; the selection leaves out what nearly
             repeats one of them. Empty ones are left out of both.
+        language: code of the page's language, for views that have none in common.
     """
 
     strategy: StrategyChoice = "cot-feedback"
@@ -89,6 +90,7 @@ class MediationOptions:
     earlier: tuple[Candidate, ...] = ()
     like: tuple[str, ...] = ()
     avoid: tuple[str, ...] = ()
+    language: str = "en"
 
     def __post_init__(self) -> None:
         if self.strategy not in get_args(StrategyChoice):
@@ -203,7 +205,14 @@ def _mediate(
     started = time.perf_counter()
     timed_writer, timed_scorer = _TimedWriter(writer), _TimedScorer(scorer)
     plan = Plan(
-        options.count, options.rounds, options.seed, options.comments, options.earlier, options.like, options.avoid
+        options.count,
+        options.rounds,
+        options.seed,
+        options.comments,
+        options.earlier,
+        options.like,
+        options.avoid,
+        options.language,
     )
     strategies = strategies_of(options.strategy)
     pool: list[Candidate] = []

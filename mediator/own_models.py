@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mediator.addresses import origin
+from mediator.addresses import origin, split_address
 from mediator.atomic_file import write_whole
 from mediator.catalogue import claude_host, downloadables
-from mediator.errors import EvenhandError
+from mediator.errors import EvenhandError, UnknownModelError
 from mediator.file_lock import Locked, locked
 from mediator.models import ModelChoice, parse_model
 from mediator.settings import data_folder, default_model, user_path
@@ -122,16 +122,31 @@ def add_file(named: str) -> WriterChoice:
 
 
 def add_server(model: str, url: str) -> WriterChoice:
-    """Add a model of an OpenAI-compatible server. Nothing is sent.
+    """Add a model of an OpenAI-compatible server. Nothing is sent. ``url`` may leave out the http:// of this computer.
 
     Raises:
         UnknownModelError: the address is none, or holds more than host, port and path.
         OwnModelsError: the list cannot be written.
     """
-    choice = parse_model(f"openai:{model.strip()}@{url.strip()}")
+    choice = parse_model(f"openai:{model.strip()}@{_with_scheme(url.strip())}")
     spec = str(choice)
     _change(lambda own: OwnModels(own.files, (*own.servers, spec)) if spec not in own.servers else own)
     return WriterChoice(spec, server_title(choice), choice.destination)
+
+
+def _with_scheme(url: str) -> str:
+    """Begin an address of this computer with http://; of another one, only the user can say which scheme it has."""
+    from mediator.writers.remote import is_this_computer
+
+    if "://" in url:
+        return url
+    parts = split_address(f"http://{url}")
+    if parts is None or not is_this_computer(parts.hostname or ""):
+        raise UnknownModelError(
+            "The server's address does not say whether it is http:// or https://.",
+            "Write https:// before it, or http:// where the connection is not encrypted.",
+        )
+    return f"http://{url}"
 
 
 def remove(name: str) -> bool:

@@ -16,6 +16,9 @@ MARKER = "COMPROMISES:"
 MOST_DROPPED_SHOWN = 12
 """How many of the dropped proposals, the latest, a model is shown: more would crowd out what it is to write."""
 
+LANGUAGES = {"en": "English", "de": "German"}
+"""What a model is told the languages of the page are called."""
+
 STRATEGIES_WITH_MARKER = frozenset({Strategy.COT, Strategy.COT_SELF_SCORE, Strategy.COT_FEEDBACK})
 
 # What chat templates use to mark turns: "<|im_start|>", "</s>", "<start_of_turn>", "[INST]", "<<SYS>>". A tokenizer
@@ -30,16 +33,16 @@ def build(brief: Brief, demographics: bool = True) -> Prompt:
     """Turn a brief into a conversation.
 
     The system text and the first two messages (the views, the summary, a short acknowledgement) depend on the dispute
-    only, so that a prompt cache serves all strategies and rounds; ``Prompt.shared`` is 2. The last message has the
-    earlier candidates, oldest first, what the mediator likes and has dropped, the comments and the strategy's task, in
-    this order, so that rounds share what they can.
+    and the page's language only, so that a prompt cache serves all strategies and rounds; ``Prompt.shared`` is 2. The
+    last message has the earlier candidates, oldest first, what the mediator likes and has dropped, the comments and the
+    strategy's task, in this order, so that rounds share what they can.
 
     Args:
         brief: what is asked for.
         demographics: whether what is known about the authors of the views is shown to the model.
     """
     return Prompt(
-        system=_text("system"),
+        system=Template(_text("system")).substitute(language=_common_language(brief)),
         messages=(
             Message("user", views_text(brief.dispute, demographics)),
             Message("assistant", _text("acknowledgement")),
@@ -110,6 +113,13 @@ def closeness_words(scores: Scores) -> str:
     return f"closeness to A {scores.score_a:.2f}, to B {scores.score_b:.2f}; {further}"
 
 
+def _common_language(brief: Brief) -> str:
+    """Name the language for views in two languages: one that is neither side's own choice."""
+    if brief.dispute.summary:
+        return "the language of the summary"
+    return LANGUAGES.get(brief.language, LANGUAGES["en"])
+
+
 def _task(brief: Brief) -> str:
     """Render the last message: earlier candidates, what is liked and dropped, comments, and what to do."""
     code = fence_code(brief.dispute)
@@ -135,7 +145,8 @@ def _earlier(candidates: Sequence[Candidate], code: str, with_scores: bool) -> s
     """Quote the candidates, each under a line with its number and, where wanted and known, its scores."""
     blocks = []
     for number, candidate in enumerate(candidates, start=1):
-        measured = f" ({closeness_words(candidate.scores)})" if with_scores and candidate.scores else ""
+        scores = candidate.scores
+        measured = f" ({closeness_words(scores)})" if with_scores and scores and scores.measured else ""
         blocks.append(f"Proposal {number}{measured}\n{quote(candidate.text, code)}")
     return "\n\n".join(blocks)
 

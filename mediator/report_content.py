@@ -10,6 +10,7 @@ from typing import Any
 from mediator.errors import EvenhandError
 from mediator.models import ModelChoice, parse_model
 from mediator.neutrality import tilt_kind, warmth_kind
+from mediator.report_parts import Parts
 from mediator.resources import asset, read_yaml
 from mediator.schema import Scores, View
 from mediator.session import Proposal, Rating, Round, Session, SideForm
@@ -108,12 +109,13 @@ class Content:
         return " ".join(self.words[key] for key in keys)
 
 
-def content_of(session: Session, language: str = "en", redacted: bool = False) -> Content:
+def content_of(session: Session, language: str = "en", redacted: bool = False, parts: Parts | None = None) -> Content:
     """Gather what the page of a session says. Times are those of this computer's place.
 
     A ``redacted`` session says so beside its date: a reader must know that a name may be somebody's invention.
+    ``parts`` is what the page says of it; None for what `Parts` has by itself.
     """
-    content = _Gatherer(session, language if language in LANGUAGES else LANGUAGES[0]).content()
+    content = _Gatherer(session, language if language in LANGUAGES else LANGUAGES[0], parts or Parts()).content()
     return replace(content, as_of=f"{content.as_of}. {content.words['redacted']}") if redacted else content
 
 
@@ -127,9 +129,10 @@ _Place = tuple[Round, Proposal]
 
 
 class _Gatherer:
-    def __init__(self, session: Session, language: str) -> None:
+    def __init__(self, session: Session, language: str, parts: Parts) -> None:
         self._session = session
         self._language = language
+        self._parts = parts
         self._words = _words(language)
         last = session.rounds[-1].dispute if session.rounds else None
         shown = (_view_of(session.form.side_a), _view_of(session.form.side_b))
@@ -142,17 +145,10 @@ class _Gatherer:
 
     def content(self) -> Content:
         session = self._session
-        options, note = self._main()
-        main = {proposal.id for _, proposal in options}
-        others = [
-            (entry, proposal)
-            for entry in session.rounds
-            for proposal in (*entry.selected, *entry.rest)
-            if proposal.id not in main and not proposal.mark and _was_looked_at(proposal)
-        ]
+        options, others, note = self._chosen()
         first = [(self._say("option", number=number), *place) for number, place in enumerate(options, 1)]
         then = [(self._origin(*place), *place) for place in others]
-        everything = (*first, *then)
+        everything, history = (*first, *then), self._parts.history
         summary = session.form.summary.strip()
         if not summary and session.rounds:
             summary = session.rounds[-1].dispute.summary
@@ -166,42 +162,57 @@ class _Gatherer:
             options=tuple(self._option(*entry) for entry in first),
             options_note=note,
             others=tuple(self._option(*entry) for entry in then),
-            trail=tuple(self._step(entry) for entry in session.rounds),
-            histories=tuple(self._history(title, proposal) for title, _, proposal in everything if proposal.edits),
-            earlier_views=self._earlier_views([entry for _, entry, _ in everything]),
+            trail=tuple(self._step(entry) for entry in session.rounds) if history else (),
+            histories=tuple(
+                self._history(title, proposal) for title, _, proposal in everything if proposal.edits and history
+            ),
+            earlier_views=self._earlier_views([entry for _, entry, _ in everything]) if history else (),
             origins=tuple(self._origins(any(proposal.edited for _, _, proposal in everything))),
         )
 
-    def _main(self) -> tuple[list[_Place], str]:
-        """Return the kept proposals, or else the selected ones of the last round that has some, and a remark."""
+    def _chosen(self) -> tuple[list[_Place], list[_Place], str]:
+        """Return what the page is about, what else is on it, and a remark on the first.
+
+        The first are the proposals that were kept; if none was, the selected ones of the last round that has some.
+        """
         rounds = self._session.rounds
-        kept = [
+        marked = [(entry, proposal) for entry in rounds for proposal in (*entry.selected, *entry.rest)]
+        main = [(entry, proposal) for entry, proposal in marked if proposal.mark == "kept"]
+        note = self._say("kept_note") if len(main) > 1 else ""
+        if not self._parts.with_others(len(main)):
+            return main, [], note if main else self._say("none_kept")
+        if not main:
+            note = self._say("no_proposals")
+            for entry in reversed(rounds):
+                if main := [(entry, proposal) for proposal in entry.selected if proposal.mark != "dropped"]:
+                    note = self._say("selected_note", round=entry.number)
+                    break
+        known = {proposal.id for _, proposal in main}
+        others = [
             (entry, proposal)
-            for entry in rounds
-            for proposal in (*entry.selected, *entry.rest)
-            if proposal.mark == "kept"
+            for entry, proposal in marked
+            if proposal.id not in known and not proposal.mark and self._was_looked_at(proposal)
         ]
-        if kept:
-            return kept, self._say("kept_note") if len(kept) > 1 else ""
-        for entry in reversed(rounds):
-            if selected := [(entry, proposal) for proposal in entry.selected if proposal.mark != "dropped"]:
-                return selected, self._say("selected_note", round=entry.number)
-        return [], self._say("no_proposals")
+        return main, others, note
+
+    def _was_looked_at(self, proposal: Proposal) -> bool:
+        return proposal.rank is not None or bool(proposal.edits) or (bool(proposal.ratings) and self._parts.ratings)
 
     def _option(self, title: str, entry: Round, proposal: Proposal) -> Option:
         origin = self._origin(entry, proposal)
-        about = [] if origin == title else [origin]
+        about = [origin] if origin != title and self._parts.history else []
         if proposal.edited:
             about.append(self._say("edited"))
-        bars = self._bars(proposal.current.scores)
-        notes = [self._say("not_measured")] if bars is None else []
+        scores = proposal.current.scores
+        bars = self._bars(scores)
+        notes = [self._say("not_measured" if scores is None else "only_english")] if bars is None else []
         if bars is not None and self._changed_since(entry):
             notes.append(self._say("earlier_views", round=entry.number))
         return Option(
             wording=Wording(title, proposal.current.text, bars),
             origin=", ".join(about),
             notes=tuple(notes),
-            ratings=tuple(self._rating(rating) for rating in proposal.ratings),
+            ratings=tuple(self._rating(rating) for rating in proposal.ratings) if self._parts.ratings else (),
         )
 
     def _origin(self, entry: Round, proposal: Proposal) -> str:
@@ -215,7 +226,7 @@ class _Gatherer:
         return name, self._say("rating", value=rating.value, words=words), rating.note
 
     def _bars(self, scores: Scores | None) -> Bars | None:
-        if scores is None:
+        if scores is None or not scores.measured:
             return None
         name = {"a": self._names[0], "b": self._names[1]}
         tilt, warmth = tilt_kind(scores), warmth_kind(scores)
@@ -305,14 +316,21 @@ class _Gatherer:
         )
 
     def _earlier_views(self, shown: Sequence[Round]) -> tuple[tuple[str, tuple[Side, Side]], ...]:
-        changed = {entry.number: entry for entry in shown if self._changed_since(entry)}
-        return tuple(
-            (
-                self._say("views_of_round", round=number),
-                self._sides(changed[number].dispute.view_a, changed[number].dispute.view_b),
-            )
-            for number in sorted(changed)
-        )
+        """Return the views that were changed since, those that several rounds have in common only once."""
+        changed = {entry.number: entry.dispute for entry in shown if self._changed_since(entry)}
+        rounds_with: dict[tuple[Side, Side], list[int]] = {}
+        for number in sorted(changed):
+            sides = self._sides(changed[number].view_a, changed[number].view_b)
+            rounds_with.setdefault(sides, []).append(number)
+        return tuple((self._views_heading(numbers), sides) for sides, numbers in rounds_with.items())
+
+    def _views_heading(self, numbers: list[int]) -> str:
+        first, last = numbers[0], numbers[-1]
+        if first == last:
+            return self._say("views_of_round", round=first)
+        if len(numbers) > 2 and numbers == list(range(first, last + 1)):
+            return self._say("views_of_rounds_to", first=first, last=last)
+        return self._say("views_of_rounds", rounds=", ".join(map(str, numbers[:-1])), last=last)
 
     def _when(self, time: datetime) -> dict[str, str]:
         here = time.astimezone()
@@ -330,7 +348,3 @@ def _view_of(form: SideForm) -> View | None:
     if not any(text.strip() for text in texts.values()):
         return None
     return View(label=form.label, demographics=form.demographics, **texts)
-
-
-def _was_looked_at(proposal: Proposal) -> bool:
-    return proposal.rank is not None or bool(proposal.edits) or bool(proposal.ratings)

@@ -49,16 +49,24 @@ def _all_of(view: View) -> str:
 @lru_cache(maxsize=64)
 def _concerns_of(text: str) -> tuple[tuple[Kind, str], ...]:
     rules = _rules()
-    masked = rules.harmless.sub(lambda match: "\N{MIDDLE DOT}" * len(match.group()), text)
-    found: list[tuple[Kind, str]] = []
-    for kind, pattern in rules.concerns.items():
-        for match in pattern.finditer(masked):
-            if not rules.denied.search(_clause_before(masked, match.start())):
-                found.append((kind, " ".join(text[match.start() : match.end()].split())))
-                break
-    return tuple(found)
+    masked = rules.harmless.sub(lambda match: _TAKEN_OUT * len(match.group()), text)
+    found: dict[Kind, str] = {}
+    # What somebody means to do to themselves is looked for first and taken out: it threatens nobody else.
+    for kind in sorted(rules.concerns, key=lambda kind: kind != "self_harm"):
+        meant = [
+            match
+            for match in rules.concerns[kind].finditer(masked)
+            if not rules.denied.search(_clause_before(masked, match.start()))
+        ]
+        if meant:
+            found[kind] = " ".join(text[meant[0].start() : meant[0].end()].split())
+        if kind == "self_harm":
+            for match in meant:
+                masked = masked[: match.start()] + _TAKEN_OUT * len(match.group()) + masked[match.end() :]
+    return tuple((kind, found[kind]) for kind in rules.concerns if kind in found)
 
 
+_TAKEN_OUT = "\N{MIDDLE DOT}"
 _CLAUSE_END = re.compile(r"[.!?;:,()\n\N{MIDDLE DOT}]")
 
 
@@ -77,12 +85,14 @@ class _Rules:
 @lru_cache(maxsize=1)
 def _rules() -> _Rules:
     entries = read_yaml(asset("safety.yaml"))
-    people = {name: entries[name] for name in ("person", "ich")}
+    people = {name: entries[name] for name in ("person", "ich", "selbst")}
 
     def pattern(texts: list[str], end: str = r"(?!\w)") -> re.Pattern[str]:
         joined = "|".join(f"(?:{text})" for text in texts)
         for name, words in people.items():
             joined = joined.replace(f"{{{name}}}", words)
+        for letter, written in (("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("ß", "ss")):
+            joined = joined.replace(letter, f"(?:{letter}|{written})")
         return re.compile(
             rf"(?<!\w)(?:{joined.replace(' ', _SPACE).replace(chr(39), _APOSTROPHE)}){end}", re.IGNORECASE
         )

@@ -91,7 +91,8 @@ class Scores(Record):
 
     How sure they are, where the scorer can tell: ``score_error_a`` and ``score_error_b`` are standard errors of the
     two scores, 0..1; ``tilt_low`` and ``tilt_high`` are the ends of an interval around the tilt, -1..1 (docs/empathy.md
-    says what was measured of it). Each is None, and left out of what is written, where nothing is known.
+    says what was measured of it). Each is None, and left out of what is written, where nothing is known. An interval
+    from -1 to 1, with errors of 1, holds everything there is: the scores say nothing of this text (see `measured`).
     """
 
     score_a: float = Field(ge=0, le=1)
@@ -122,11 +123,25 @@ class Scores(Record):
         return min(self.score_a, self.score_b)
 
     @property
+    def measured(self) -> bool:
+        """Whether the scores say anything: not where text or views are in a language that they were not made for."""
+        return (self.tilt_low, self.tilt_high) != (-1.0, 1.0)
+
+    @property
     def tells_apart(self) -> bool | None:
         """Whether the interval of the tilt leaves zero out; None where there is no interval."""
         if self.tilt_low is None or self.tilt_high is None:
             return None
         return self.tilt_low > 0 or self.tilt_high < 0
+
+    def unmeasured(self) -> "Scores":
+        """The same figures, marked as saying nothing."""
+        nothing = {"score_error_a": 1.0, "score_error_b": 1.0, "tilt_low": -1.0, "tilt_high": 1.0}
+        return self.model_copy(update=nothing)
+
+    def rounded(self) -> "Scores":
+        """The scores to two decimals: gap, tilt and warmth of what stands on a screen add up there."""
+        return self.model_copy(update={"score_a": round(self.score_a, 2), "score_b": round(self.score_b, 2)})
 
     def swapped(self) -> "Scores":
         """The scores of the same text with A and B exchanged."""

@@ -27,6 +27,7 @@ class SentenceInfluence:
         warmth_change: warmth with the sentence less warmth without it, -1..1: above zero it brings the text closer to
             the side further off.
         tilts: whether it is the one that tilts the text most, in the direction in which the text is tilted.
+        measured: whether the changes say anything (see `Scores.measured`).
     """
 
     text: str
@@ -35,6 +36,7 @@ class SentenceInfluence:
     tilt_change: float
     warmth_change: float
     tilts: bool = False
+    measured: bool = True
 
 
 def influence(scorer: Scorer, dispute: Dispute, text: str) -> tuple[SentenceInfluence, ...]:
@@ -61,7 +63,15 @@ def influence(scorer: Scorer, dispute: Dispute, text: str) -> tuple[SentenceInfl
     known = whole.gap > ABOUT_EQUAL and whole.tells_apart is not False
     tilted = known and direction * tilts[most] >= NOTICEABLE
     return tuple(
-        SentenceInfluence(text[start:end], start, end, tilts[index], warmths[index], tilts=tilted and index == most)
+        SentenceInfluence(
+            text[start:end],
+            start,
+            end,
+            tilts[index],
+            warmths[index],
+            tilts=tilted and index == most,
+            measured=whole.measured,
+        )
         for index, (start, end) in enumerate(spans)
     )
 

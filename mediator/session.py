@@ -1,5 +1,6 @@
 """The shapes of a session: what the mediator typed, the rounds of proposals, their edits, marks and ratings."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -116,6 +117,8 @@ class Round(Record):
         model: as in the ``--model`` option. Holds no key.
         comment: the mediator's feedback for this round; empty for none.
         like: id of the proposal that this round was to stay close to ("more like this"), or None.
+        after: number of the round that this one went on from; None for the first one, and where it was not kept, which
+            means the one before.
         state: see `RoundState`.
         problem: what went wrong, as a sentence; empty if nothing did.
         below_floor: how many of the selected, the last ones, are below the warmth floor.
@@ -134,6 +137,7 @@ class Round(Record):
     seed: int
     comment: str = ""
     like: str | None = None
+    after: int | None = Field(default=None, ge=1)
     state: RoundState = "running"
     problem: str = ""
     below_floor: int = 0
@@ -143,6 +147,11 @@ class Round(Record):
     started_at: AwareDatetime
     finished_at: AwareDatetime | None = None
     proposals: tuple[Proposal, ...] = ()
+
+    @property
+    def follows(self) -> int:
+        """The number of the round that this one went on from; 0 for none."""
+        return self.number - 1 if self.after is None or self.after >= self.number else self.after
 
     @property
     def selected(self) -> tuple[Proposal, ...]:
@@ -193,3 +202,17 @@ class SessionSummary(Record):
     kept: int
     created_at: AwareDatetime
     updated_at: AwareDatetime
+
+
+def leading_to(rounds: Sequence[Round], number: int) -> tuple[Round, ...]:
+    """Return the rounds that led to the round ``number`` (0 or unknown: the last one), oldest first, itself the last.
+
+    What was tried in between and left, by going back to an earlier round, is not among them.
+    """
+    by_number = {entry.number: entry for entry in rounds}
+    at = number if number in by_number else max(by_number, default=0)
+    found: list[Round] = []
+    while at:
+        found.append(by_number[at])
+        at = max((other for other in by_number if other <= by_number[at].follows), default=0)
+    return tuple(reversed(found))

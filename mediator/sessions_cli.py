@@ -1,33 +1,24 @@
 """`evenhand sessions`: list, show, export, import and delete what the app keeps."""
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Only light imports here: `evenhand --help` must not wait for what it does not need.
-from mediator.atomic_file import write_whole
-from mediator.cli_output import DONE, add_action, add_output, add_verbose, clean, picture, print_json, say
-from mediator.errors import EvenhandError, InputError
+from mediator.cli_output import DONE, add_action, add_output, clean, picture, print_json, say
+from mediator.errors import InputError
+from mediator.sessions_export_cli import add_export
 from mediator.settings import user_path
 
 if TYPE_CHECKING:
-    from mediator.session import Proposal, Round, Session, SessionSummary, SideForm
+    from mediator.session import Proposal, Round, SessionSummary, SideForm
     from mediator.store import Store
     from mediator.terminal import Picture
 
 _SHOWN_ID = 8  # characters; of 2,000 sessions hardly two begin alike
-_FORMATS = ("markdown", "html", "json")
-_ENDINGS = {".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html", ".json": "json"}
-
 _ID_HELP = "the session's id, or at least four characters of its beginning"
-
-
-class OutputFileError(EvenhandError):
-    """A file cannot be written: its folder is missing or closed to us, or the disk is full."""
 
 
 def add_sessions(commands: Any) -> None:
@@ -40,7 +31,7 @@ def add_sessions(commands: Any) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     _add_list(actions)
     _add_show(actions)
-    _add_export(actions)
+    add_export(actions, _ID_HELP)
     _add_import(actions)
     _add_delete(actions)
 
@@ -64,32 +55,6 @@ def _add_show(actions: Any) -> None:
     parser.add_argument("id", metavar="ID", help=_ID_HELP)
     add_output(parser)
     parser.set_defaults(handler=show_command)
-
-
-def _add_export(actions: Any) -> None:
-    parser = add_action(
-        actions,
-        "export",
-        "write a session as Markdown, as one HTML page that prints well, or as JSON that imports again",
-        example='evenhand sessions export 1f3a --out table.html --redact "Anna Muster=Neighbour A" --redact Bern',
-    )
-    parser.add_argument("id", metavar="ID", help=_ID_HELP)
-    parser.add_argument(
-        "--format", choices=_FORMATS, help="the format (default: by the ending of --out, else markdown)"
-    )
-    parser.add_argument("--out", metavar="FILE", help="the file to write (default: standard output)")
-    parser.add_argument("--force", action="store_true", help="replace FILE if there is one")
-    parser.add_argument("--language", choices=("en", "de"), default="en", help="the headings' language (default: en)")
-    parser.add_argument(
-        "--redact",
-        action="append",
-        default=[],
-        metavar="WORD[=REPLACEMENT]",
-        help="a name or place to replace throughout, by [name 1] and so on where no REPLACEMENT is given; "
-        "may be given several times",
-    )
-    add_verbose(parser)
-    parser.set_defaults(handler=export_command)
 
 
 def _add_import(actions: Any) -> None:
@@ -141,31 +106,6 @@ def show_command(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def export_command(arguments: argparse.Namespace) -> int:
-    """Run `evenhand sessions export`."""
-    words = [_redaction(clean(given)) for given in arguments.redact]
-    out = None if arguments.out in (None, "-") else user_path(arguments.out)
-    chosen = arguments.format or (_ENDINGS.get(out.suffix.lower()) if out else None) or "markdown"
-    if out is not None and not arguments.force and os.path.lexists(out):
-        raise _already_there(out)
-    with _store() as store:
-        session = store.get(store.find(clean(arguments.id)))
-    if words:
-        from mediator.redaction import occurrences, redact
-
-        for (word, _), times in zip(words, occurrences(session, words), strict=True):
-            if not times:
-                say(f"{word!r} occurs nowhere in the session, so nothing was replaced for it.")
-        session = redact(session, words)
-    text = _report(session, chosen, arguments.language, redacted=bool(words))
-    if out is None:
-        _print_text(text)
-    else:
-        write_file(out, text, replace=arguments.force)
-        say(f"Written to {out}.")
-    return DONE
-
-
 def import_command(arguments: argparse.Namespace) -> int:
     """Run `evenhand sessions import`."""
     from mediator.report import from_json
@@ -197,32 +137,6 @@ def delete_command(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def write_file(path: Path, text: str, replace: bool) -> None:
-    """Write a text that only its owner may read: the whole of it, or nothing.
-
-    Raises:
-        InputError: there is a file and ``replace`` is false, or ``path`` cannot be a file.
-        OutputFileError: the disk or the rights to it.
-    """
-    try:
-        if path.is_dir():
-            raise InputError(f"{path} is a folder.", "Name a file in it.")
-        write_whole(path, text, private=True, replace=replace)
-    except FileExistsError as error:
-        raise _already_there(path) from error
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"There is no folder {path.parent}.", "Make it, or name another one.") from error
-    except ValueError as error:  # a zero byte in the name
-        raise InputError(f"{str(path)!r} cannot be the name of a file.") from error
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise OutputFileError(f"{path} cannot be written ({reason}).", "Name a file elsewhere.") from error
-
-
-def _already_there(path: Path) -> InputError:
-    return InputError(f"There is already a file {path}.", "Give another name, or --force to replace it.")
-
-
 @contextmanager
 def _store() -> "Iterator[Store]":
     from mediator.store import default_store
@@ -232,38 +146,6 @@ def _store() -> "Iterator[Store]":
         yield store
     finally:
         store.close()
-
-
-def _report(session: "Session", chosen: str, language: str, redacted: bool) -> str:
-    from mediator.report import as_html, as_json, as_markdown
-
-    if chosen == "json":
-        return as_json(session)
-    if chosen == "html":
-        return as_html(session, language, redacted)
-    return as_markdown(session, language, redacted)
-
-
-def _print_text(text: str) -> None:
-    """Print a report. A terminal gets nothing that it would obey; a file or a pipe gets UTF-8, as the HTML says."""
-    if not text.endswith("\n"):
-        text += "\n"
-    if sys.stdout.isatty() or not hasattr(sys.stdout, "buffer"):
-        from mediator.terminal import safe
-
-        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        sys.stdout.write(safe(text).encode(encoding, "replace").decode(encoding))
-        return
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
-    sys.stdout.buffer.flush()
-
-
-def _redaction(given: str) -> tuple[str, str]:
-    word, _, replacement = given.partition("=")
-    if not word.strip():
-        raise InputError(f"--redact {given!r} names no word.", "Write --redact WORD or --redact WORD=REPLACEMENT.")
-    return word.strip(), replacement.strip()
 
 
 def _read(named: str, name: str) -> str:
@@ -325,7 +207,7 @@ def _show_round(shown: "Picture", entry: "Round") -> None:
     for place, proposal in enumerate(rest, start=len(entry.selected) + 1):
         _show_proposal(shown, place, proposal)
     if hidden := len(entry.rest) - len(rest):
-        shown.line(f"{_counted(hidden, 'other')} not selected; an export has them all.")
+        shown.line(f"{_counted(hidden, 'other')} not selected; an export as JSON has them all.")
 
 
 def _show_proposal(shown: "Picture", number: int, proposal: "Proposal") -> None:

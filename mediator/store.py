@@ -256,6 +256,7 @@ class Store:
         seed: int,
         comment: str = "",
         like: str | None = None,
+        after: int | None = None,
     ) -> Round:
         """Begin a round, as asked for: see `Round`. It belongs to this process until `finish_round`."""
         with self._connections.writing() as connection:
@@ -275,6 +276,7 @@ class Store:
                 rounds=rounds,
                 seed=seed,
                 comment=comment,
+                after=after,
                 started_at=now(),
             )
             insert_round(connection, session_id, entry, this_process())

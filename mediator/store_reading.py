@@ -86,6 +86,7 @@ class Reader:
                 seed=row["seed"],
                 comment=row["comment"],
                 like=row["like_id"],
+                after=row["after"],
                 state=row["state"],
                 problem=row["problem"],
                 below_floor=row["below_floor"],

@@ -100,7 +100,7 @@ def insert_round(connection: sqlite3.Connection, session_id: str, entry: Round, 
     connection.execute(
         "INSERT INTO round (id, session_id, number, dispute_json, model, strategy, count, rounds, seed, comment, "
         "folded, state, owner, problem, below_floor, stopped_early, sources_json, timings_json, started_at, "
-        "finished_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "finished_at, after) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             entry.id,
             session_id,
@@ -118,6 +118,7 @@ def insert_round(connection: sqlite3.Connection, session_id: str, entry: Round, 
             *outcome_columns(entry),
             milliseconds(entry.started_at),
             None if entry.finished_at is None else milliseconds(entry.finished_at),
+            entry.after,
         ),
     )
 

@@ -98,6 +98,8 @@ STEPS: tuple[Step, ...] = (
         for table in ("proposal", "edit")
         for column in ("score_error_a", "score_error_b", "tilt_low", "tilt_high")
     ),
+    # Which round a round went on from; NULL for the one before, as for all that were asked for before.
+    ("ALTER TABLE round ADD COLUMN after INTEGER CHECK (after >= 1)",),
 )
 """Step n leads from version n to n + 1 (`PRAGMA user_version`); each runs in one transaction. Only ever append."""
 

@@ -101,7 +101,7 @@ class Plan:
         comments: the mediator's remarks, oldest first; they go with every brief.
         earlier: candidates from before this run, oldest first; they go with every brief, and their scores with those of
             `cot-feedback`. Those without scores are scored first.
-        like, avoid: as in `mediator.writers.base.Brief`; they go with every brief.
+        like, avoid, language: as in `mediator.writers.base.Brief`; they go with every brief.
     """
 
     count: int = 4
@@ -111,6 +111,7 @@ class Plan:
     earlier: tuple[Candidate, ...] = ()
     like: tuple[str, ...] = ()
     avoid: tuple[str, ...] = ()
+    language: str = "en"
 
 
 def strategies_of(choice: StrategyChoice) -> tuple[Strategy, ...]:
@@ -147,6 +148,7 @@ def run(
             comments=plan.comments,
             like=plan.like,
             avoid=plan.avoid,
+            language=plan.language,
         )
         before = list(written)
         new = yield from _one_round(brief, number, rounds, writer, scorer, cancel)

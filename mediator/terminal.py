@@ -28,6 +28,14 @@ _STYLES = {"A": Style(color="color(38)"), "B": Style(color="color(172)")}
 _FAINT = Style(dim=True)
 _STRONG = Style(bold=True)
 
+ONLY_ENGLISH = "The measure was made from English texts: for other languages the bars say nothing yet."
+"""Said where scores are shown that are not `Scores.measured`."""
+
+READY_MADE = (
+    "Put together from ready-made measures; check that each fits. A language model reads the case itself: --model."
+)
+"""Said under the drafter's proposals."""
+
 _ESCAPE_SEQUENCE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor movements
     r"|[\x1b\x9d][\]PX^_].*?(?:\x07|\x1b\\|\x9c|$)"  # titles, links, clipboard: up to their end
@@ -87,7 +95,9 @@ class Picture:
         found = len(done.candidates)
         if found < count and not done.cancelled:
             self.print(*self._wrapped(f"{found} of the {count} asked for: the others said the same or did not come."))
-        if done.below_floor:
+        if any(not scores_of(candidate).measured for candidate in done.candidates):
+            self.print(*self._wrapped(ONLY_ENGLISH))
+        elif done.below_floor:
             which = "The last one comes" if done.below_floor == 1 else f"The last {done.below_floor} come"
             which = f"All {found} come" if 1 < done.below_floor == found else which
             self.print(*self._wrapped(f"{which} close to one side only, or to none."))
@@ -99,7 +109,7 @@ class Picture:
 
     def scored(self, number: int, text: str, scores: Scores, remark: str = "") -> None:
         """Print one text with its bars; ``remark`` stands behind the numbers."""
-        self.print(*self._block(f"{number}. {describe(scores)}", text, scores, remark), Text())
+        self.print(*self._block(f"{number}. {_in_words(scores)}", text, scores, remark), Text())
 
     def catalogue(self, entries: Sequence[CatalogueEntry]) -> None:
         """Print what `evenhand models list` shows."""
@@ -135,13 +145,17 @@ class Picture:
     def _candidate(self, number: int, candidate: Candidate) -> list[Text]:
         scores = scores_of(candidate)
         origin = f"{candidate.strategy}, round {candidate.round}"
-        return self._block(f"{number}. {describe(scores)}", candidate.text, scores, origin)
+        return self._block(f"{number}. {_in_words(scores)}", candidate.text, scores, origin)
 
     def _block(self, heading: str, text: str, scores: Scores, origin: str = "") -> list[Text]:
-        tilt = _signed(scores.tilt)
+        if not scores.measured:
+            remark = self._wrapped(f"({origin})", "   ", _FAINT) if origin else []
+            return [*self._wrapped(heading, "", _STRONG), *self._wrapped(text, "   "), *remark]
+        shown = scores.rounded()
+        tilt = _signed(shown.tilt)
         if scores.tilt_low is not None and scores.tilt_high is not None:
             tilt = f"{tilt} (between {_signed(scores.tilt_low)} and {_signed(scores.tilt_high)})"
-        numbers = f"gap {scores.gap:.2f}, tilt {tilt}, warmth {scores.warmth:.2f}"
+        numbers = f"gap {shown.gap:.2f}, tilt {tilt}, warmth {shown.warmth:.2f}"
         return [
             *self._wrapped(heading, "", _STRONG),
             *self._wrapped(text, "   "),
@@ -224,7 +238,9 @@ class Progress:
         for index in sorted(self._texts)[-room:]:
             scores = self._scores.get(index)
             bars = [
-                picture.bar(side, getattr(scores, f"score_{side.lower()}") if scores else 0.0, length)
+                picture.bar(
+                    side, getattr(scores, f"score_{side.lower()}") if scores and scores.measured else 0.0, length
+                )
                 for side in ("A", "B")
             ]
             lines.append(Text.assemble(f"{index + 1}. ", bars[0], "  ", bars[1]))
@@ -235,6 +251,10 @@ class Progress:
             line.pad_left(3)
             lines.append(line)
         return Group(*lines)
+
+
+def _in_words(scores: Scores) -> str:
+    return describe(scores) if scores.measured else "not measured for this language"
 
 
 def _round_words(strategy: Strategy, number: int, rounds: int) -> str:

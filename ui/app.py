@@ -43,6 +43,7 @@ def build(workspace: "Workspace | None" = None) -> "gradio.Blocks":
     from ui import models, sessions, train
     from ui.components import masthead
     from ui.engine import Engine
+    from ui.fields import model_choices
     from ui.lean_page import LeanPage
     from ui.mediate import MediateTab
     from ui.strings import language_of, translator
@@ -53,7 +54,7 @@ def build(workspace: "Workspace | None" = None) -> "gradio.Blocks":
     with LeanPage(title="Evenhand", analytics_enabled=False, fill_width=False) as page:
         head = gr.HTML(masthead(icon), elem_id="eh-masthead", apply_default_css=False, js_on_load=None)
         with gr.Tabs(elem_id="eh-tabs") as tabs:
-            with gr.Tab(t("mediate.tab"), id="mediate"):
+            with gr.Tab(t("mediate.tab"), id="mediate") as mediate_tab:
                 mediate = MediateTab(workspace)
             with gr.Tab(t("sessions.tab"), id="sessions"):
                 sessions.build_tab(workspace)
@@ -66,7 +67,16 @@ def build(workspace: "Workspace | None" = None) -> "gradio.Blocks":
         trained.use(written.fields.model, tabs, "mediate").success(
             mediate.on_typed,
             inputs={*written.form},
-            outputs=[written.address, written.saved, written.safety, written.where, *written.counts],
+            outputs=written.saving,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+
+        # A writer may have come on the Models tab since.
+        mediate_tab.select(
+            lambda: gr.update(choices=model_choices()),
+            outputs=[written.fields.model],
             queue=False,
             show_progress="hidden",
             api_visibility="private",

@@ -35,6 +35,8 @@ def audit_view(audit: SwapAudit, names: Names, language: str) -> str:
 def _verdict(audit: SwapAudit, names: Names, language: str) -> str:
     if audit.verdict is None:
         return say(language, "audit.unfinished")
+    if audit.scores_exchange and audit.verdict != "identical" and not _measured(audit):
+        return say(language, "status.only_english")
     if audit.verdict != "differs":
         return say(language, f"audit.{audit.verdict}")
     if not audit.scores_exchange:
@@ -44,9 +46,14 @@ def _verdict(audit: SwapAudit, names: Names, language: str) -> str:
     return say(language, f"audit.favours_{place}", number=figure(language, abs(audit.position_bias)))
 
 
+def _measured(audit: SwapAudit) -> bool:
+    """Whether the tilts of both runs say anything (see `Scores.measured`)."""
+    return all(scores_of(candidate).measured for run in (audit.original, audit.swapped) for candidate in run.pool)
+
+
 def _facts(audit: SwapAudit, names: Names, language: str) -> str:
     rows = [(say(language, "audit.scorer"), say(language, f"audit.scorer_{'yes' if audit.scores_exchange else 'no'}"))]
-    if audit.verdict is not None:
+    if audit.verdict is not None and _measured(audit):
         rows += [
             (say(language, "audit.tilt_original"), _tilt(audit.tilt_original, names, language)),
             (say(language, "audit.tilt_swapped"), _tilt(audit.tilt_swapped, names, language)),
@@ -101,7 +108,7 @@ def _pair(pair: AuditPair, names: Names, language: str) -> str:
         shared = say(language, "audit.shared", percent=f"{100 * pair.overlap:.0f}")
         there += f'<p class="eh-quiet">{escape(shared)}</p>'
     there += _bars(pair.swapped, names, language, exchanged=True)
-    if pair.score_difference > 0:
+    if pair.score_difference > 0 and scores_of(pair.original).measured and scores_of(pair.swapped).measured:
         moved = say(language, "audit.moved", number=figure(language, pair.score_difference))
         there += f'<p class="eh-quiet">{escape(moved)}</p>'
     return _row(here + _bars(pair.original, names, language, exchanged=False), there, language)

@@ -76,7 +76,7 @@ class Auditing:
         Raises:
             EvenhandError: an option is out of range, or the writer failed.
         """
-        options = options_of(form)
+        options = options_of(form, language=language)
         self.stop(session_id)
         running = self._running[session_id] = _Audit(window)
 

@@ -36,13 +36,15 @@ def _fold(name: str, proposal: Proposal, summary: str, body: str) -> str:
 
 def _numbers(proposal: Proposal, names: Names, language: str) -> str:
     current, rows = proposal.current, []
-    if (scores := current.scores) is not None:
+    if (scores := current.scores) is not None and not scores.measured:
+        rows = [(say(language, "cards.bars"), say(language, "status.other_language"))]
+    elif scores is not None:
         rows = [
             *((_closeness(side, names, language), _score(scores, side, language)) for side in SIDES),
-            (say(language, "cards.gap"), figure(language, scores.gap)),
+            (say(language, "cards.gap"), figure(language, scores.rounded().gap)),
             (
                 say(language, "cards.tilt"),
-                f"{figure(language, scores.tilt, signed=True)} ({tilt_text(scores, names, language)})",
+                f"{figure(language, scores.rounded().tilt, signed=True)} ({tilt_text(scores, names, language)})",
             ),
             *_tilt_interval(scores, language),
             (
@@ -130,7 +132,8 @@ def _wording(number: int, wording: Candidate, used: bool, proposal_id: str, name
     numbers = ""
     if (scores := wording.scores) is not None:
         sides = f"A {figure(language, scores.score_a)} · B {figure(language, scores.score_b)}"
-        figures = f"{sides} · {describe_scores(scores, names, language)}"
+        words = describe_scores(scores, names, language)
+        figures = f"{sides} · {words}" if scores.measured else words
         numbers = f'<p class="eh-quiet">{escape(figures)}</p>'
     if used:
         end = f'<span class="eh-tag">{escape(say(language, "cards.in_use"))}</span>'

@@ -6,9 +6,10 @@ from typing import Any
 from mediator.errors import EvenhandError
 from ui import drawing
 from ui.cards import acceptance_view, sentence_view
-from ui.components import describe_scores, status
+from ui.components import describe_scores, note, status
 from ui.error_words import in_language
 from ui.fields import text_of
+from ui.strings import say
 from ui.workspace import Workspace
 
 
@@ -26,6 +27,8 @@ def card_questions(workspace: Workspace) -> list[Callable[..., Any]]:
             names = drawing.side_names(workspace.open(session_id).form, language)
         except EvenhandError as error:
             return {"error": in_language(language, error)}
+        if not scores.measured:
+            return {"error": say(language, "status.other_language")}
         measured = scores.model_dump(include={"score_a", "score_b", "score_error_a", "score_error_b"})
         return {**measured, "words": describe_scores(scores, names, language)}
 
@@ -34,6 +37,8 @@ def card_questions(workspace: Workspace) -> list[Callable[..., Any]]:
         session_id, proposal_id, language = [*map(text_of, call), "en"][:3]
         try:
             influences = workspace.sentences(session_id, proposal_id)
+            if any(not influence.measured for influence in influences):
+                return note(say(language, "status.only_english"))
             names = drawing.side_names(workspace.open(session_id).form, language)
         except EvenhandError as error:
             return status(in_language(language, error), "error")

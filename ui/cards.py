@@ -31,7 +31,18 @@ LONGEST_START = 90
 NO_PULL = 0.01
 """Change of the tilt, 0..1, below which a sentence is said to pull towards neither side."""
 
-_SCRIPT_WORDS = ("copied", "copy_failed", "save", "cancel", "edit_label", "edit_hint", "measuring", "unsaved", "failed")
+_SCRIPT_WORDS = (
+    "copied",
+    "copy_failed",
+    "save",
+    "cancel",
+    "edit_label",
+    "edit_hint",
+    "measuring",
+    "unsaved",
+    "failed",
+    "note_waits",
+)
 """Names in cards.yaml of the words that the script needs."""
 
 
@@ -118,7 +129,7 @@ def kept_strip(proposals: Sequence[Proposal], names: Names, language: str, *, ro
 
 
 def title_of(proposal_id: str, rounds: Sequence[Round], language: str) -> tuple[int, str]:
-    """Return a proposal's round and full name, e.g. ``(2, "Round 2, option 1")``; ``(0, "")`` when it is unknown."""
+    """Return a proposal's round and full name, e.g. ``(2, "Round 2, proposal 1")``; ``(0, "")`` when it is unknown."""
     return titles_of(rounds, language).get(proposal_id, (0, ""))
 
 
@@ -138,7 +149,8 @@ def sentence_view(influences: Sequence[SentenceInfluence], names: Names, languag
         return f'<p class="eh-quiet">{escape(say(language, "cards.one_sentence"))}</p>'
     rows = "".join(_sentence(influence, names, language) for influence in influences)
     tilting = any(influence.tilts for influence in influences)
-    intro = say(language, "cards.sentences_intro" if tilting else "cards.sentences_even")
+    pulling = any(abs(influence.tilt_change) >= NO_PULL for influence in influences)
+    intro = say(language, f"cards.sentences_{'intro' if tilting else 'pull' if pulling else 'even'}")
     return f'<p class="eh-quiet">{escape(intro)}</p><ol class="eh-sentences">{rows}</ol>'
 
 

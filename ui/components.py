@@ -71,7 +71,12 @@ def warmth_text(scores: Scores, names: Names, language: str) -> str:
 
 
 def describe_scores(scores: Scores, names: Names, language: str) -> str:
-    """Say in a few words what the two bars show: "about equal, close to both". Plain text."""
+    """Say in a few words what the two bars show: "about equal, close to both". Plain text.
+
+    Of scores that say nothing (see `Scores.measured`) it says just that.
+    """
+    if not scores.measured:
+        return say(language, "status.other_language")
     return f"{tilt_text(scores, names, language)}, {warmth_text(scores, names, language)}"
 
 
@@ -100,8 +105,15 @@ def data_words(words: Mapping[str, str]) -> str:
     return attributes(data_words=json.dumps(words, ensure_ascii=False))
 
 
-def meter(side: Side, score: float | None, names: Names, language: str, error: float | None = None) -> str:
-    """One bar. ``score`` is 0..1; None stands for not measured yet. A grows to the left, B to the right.
+def meter(
+    side: Side,
+    score: float | None,
+    names: Names,
+    language: str,
+    error: float | None = None,
+    missing: str = "status.not_measured",
+) -> str:
+    """One bar. ``score`` is 0..1; None stands for what ``missing`` names. A grows to the left, B to the right.
 
     ``error`` is the standard error of the score, 0..1: a whisker across the bar's end reaches so far to both sides, and
     the words name it. None leaves both out; the elements stay the same.
@@ -110,7 +122,7 @@ def meter(side: Side, score: float | None, names: Names, language: str, error: f
     pattern, unsure = say(language, "status.of_100"), say(language, "status.of_100_unsure")
     within = "" if score is None or error is None else f"{100.0 * error:.0f}"
     if score is None:
-        said = say(language, "status.not_measured")
+        said = say(language, missing)
     else:
         said = (unsure if within else pattern).format(number=f"{percent:.0f}", error=within)
     label = say(language, "status.closeness_to", side=side_words(side, names, language))
@@ -138,11 +150,14 @@ def balance(scores: Scores | None, names: Names, language: str, *, settled: bool
 
     ``settled`` is whether the scores are those of the whole text: only then is it said how sure they are.
     """
-    score_a, score_b = (None, None) if scores is None else (scores.score_a, scores.score_b)
-    errors = (None, None) if scores is None or not settled else (scores.score_error_a, scores.score_error_b)
+    missing = "status.not_measured" if scores is None else "status.other_language"
+    shown = scores if scores is not None and scores.measured else None
+    score_a, score_b = (None, None) if shown is None else (shown.score_a, shown.score_b)
+    errors = (None, None) if shown is None or not settled else (shown.score_error_a, shown.score_error_b)
     return (
         '<div class="eh-balance"><span class="eh-letter" aria-hidden="true">A</span>'
-        f"{meter('a', score_a, names, language, errors[0])}{meter('b', score_b, names, language, errors[1])}"
+        f"{meter('a', score_a, names, language, errors[0], missing)}"
+        f"{meter('b', score_b, names, language, errors[1], missing)}"
         '<span class="eh-letter" aria-hidden="true">B</span></div>'
     )
 

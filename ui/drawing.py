@@ -1,5 +1,7 @@
 """What the Mediate page shows of a session: pure functions from its rounds to HTML."""
 
+from html import escape
+
 from mediator.errors import InputError
 from mediator.session import Form, Proposal, Round, Session
 from ui.cards import kept_strip, live_cards, proposal_cards, titles_of
@@ -10,6 +12,9 @@ from ui.plane import PlanePoint, plane
 from ui.running import Running
 from ui.strings import say
 from ui.trail import trail
+
+DRAFTER = "drafter"
+"""The writer whose proposals are put together from ready-made measures."""
 
 
 def side_names(form: Form, language: str) -> Names:
@@ -35,12 +40,12 @@ def board(session: Session | None, number: int, language: str, running: Running 
         finished = [other for other in session.rounds if other.state != "running"]
         if not finished:
             return ""
-        entry = finished[-1]
+        entry = next((other for other in finished if other.number == entry.follows), finished[-1])
     kept = [proposal for other in session.rounds for proposal in other.proposals if proposal.mark == "kept"]
     parts = [
         trail(session.rounds, entry.number, language, busy),
         kept_strip(kept, names, language, rounds=session.rounds),
-        *_notes(session, entry, language),
+        *_notes(session, entry, language, busy),
     ]
     best, rest = list(entry.selected), list(entry.rest)
     if not best and not rest:
@@ -62,6 +67,8 @@ def board(session: Session | None, number: int, language: str, running: Running 
         parts.append(folded(say(language, "mediate.others", count=len(rest)), drawn(rest, "cards.other"), "others"))
     else:
         parts.append(drawn(rest, "cards.other"))
+    if (best or rest) and entry.model == DRAFTER:
+        parts.append(f'<p class="eh-quiet">{escape(say(language, "status.ready_made"))}</p>')
     parts.append(bars_explained(language))
     return "".join(parts)
 
@@ -83,7 +90,7 @@ def picture(session: Session | None, language: str) -> str:
         )
         for entry in session.rounds
         for proposal in entry.proposals
-        if proposal.current.scores is not None
+        if proposal.current.scores is not None and proposal.current.scores.measured
     ]
     return plane(points, side_names(session.form, language), language) if points else ""
 
@@ -97,8 +104,8 @@ def live(running: Running, form: Form, language: str) -> str:
     return live_cards(drafts, side_names(form, language), language)
 
 
-def _notes(session: Session, entry: Round, language: str) -> list[str]:
-    """Remarks above the cards of a round."""
+def _notes(session: Session, entry: Round, language: str, busy: bool) -> list[str]:
+    """Remarks above the cards of a round; while another one is written, none on where the next one goes on."""
     notes = []
     if entry.problem:
         problem = in_language(language, entry.problem)
@@ -106,7 +113,9 @@ def _notes(session: Session, entry: Round, language: str) -> list[str]:
         notes.append(note(say(language, "mediate.round_failed", problem=problem) if failed else problem))
     if entry.state == "interrupted":
         notes.append(note(say(language, "mediate.interrupted", count=len(entry.proposals))))
-    if entry.below_floor:
+    if any((scores := proposal.current.scores) and not scores.measured for proposal in entry.proposals):
+        notes.append(note(say(language, "status.only_english")))
+    elif entry.below_floor:
         key = "mediate.all_far" if entry.below_floor == len(entry.selected) else "mediate.some_far"
         notes.append(note(say(language, key, count=entry.below_floor)))
     if entry.strategy == "all" and entry.sources:
@@ -115,6 +124,8 @@ def _notes(session: Session, entry: Round, language: str) -> list[str]:
             for strategy, count in entry.sources.items()
         )
         notes.append(note(say(language, "mediate.sources", counts=counts)))
+    if busy:
+        return notes
     if entry is not session.rounds[-1]:
         notes.append(note(say(language, "mediate.looking_back", number=entry.number)) + _restore(entry, language))
     elif _views_changed(session, entry, language):

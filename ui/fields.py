@@ -105,6 +105,11 @@ class Fields:
             seed=_number(values[self.seed], 0, 0, LARGEST_SEED),
         )
 
+    def seed_in_range(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Return the update that shows the seed that is used where the field holds one out of range."""
+        typed, used = values[self.seed], self.read(values).seed
+        return {} if typed is None or typed == used else {self.seed: used}
+
     def write_differences(self, form: Form, shown: Form) -> dict[Any, Any]:
         """Return the updates that show a form where another one is shown: the fields that are alike are left alone."""
         written, updates = self.write(form), dict[Any, Any]()
@@ -249,6 +254,10 @@ def make_options() -> tuple[Any, Any, Any, Any]:
         info=t("mediate.seed_info"),
         elem_id="eh-seed",
     )
+    for numbers in (count, rounds, seed):
+        # Gradio's refuses a number out of range, and with it all that is typed elsewhere on the page. It has no option
+        # for this, and a class made from it would write a file beside this one.
+        numbers.preprocess = _as_typed
     return strategy, count, rounds, seed
 
 
@@ -266,6 +275,10 @@ def _part(name: str, low: str, lines: int, most: int) -> Any:
         max_length=LONGEST_VIEW,
         elem_id=f"eh-{name}-{low}",
     )
+
+
+def _as_typed(payload: Any) -> Any:
+    return payload
 
 
 def text_of(value: Any) -> str:

@@ -53,13 +53,15 @@ def side_of(view: View) -> SideForm:
     )
 
 
-def options_of(form: Form, before: tuple[Round, ...] = (), like: str | None = None) -> MediationOptions:
+def options_of(
+    form: Form, before: tuple[Round, ...] = (), like: str | None = None, language: str = "en"
+) -> MediationOptions:
     """Return what to ask for in the round that follows ``before`` (oldest first).
 
     The comments of those rounds still hold; their selected and kept proposals go to the writer, in the wording they
     have now; those that were dropped are not to come again, the last `MOST_AVOIDED` of them. Scores of other views than
     the present ones are left out: the strategy measures anew. What earlier rounds left that is longer than a writer
-    takes is cut: nobody could shorten it now.
+    takes is cut: nobody could shorten it now. ``language`` is that of the page.
 
     Raises:
         InputError: a value is out of range.
@@ -84,6 +86,7 @@ def options_of(form: Form, before: tuple[Round, ...] = (), like: str | None = No
         earlier=tuple(earlier),
         like=tuple(liked),
         avoid=tuple(dict.fromkeys(text[:LONGEST_VIEW] for text in reversed(avoid)))[:MOST_AVOIDED][::-1],
+        language=language,
     )
 
 

@@ -19,6 +19,7 @@ from ui.mediate_scripts import NAME_THE_SESSION, SHOW_RESULTS
 from ui.mediate_updates import Updates, beside, saved_words
 from ui.mediate_visits import Visits
 from ui.strings import language_of
+from ui.windows import SessionDeleted
 from ui.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -46,8 +47,7 @@ class MediateTab:
 
     def _listen(self) -> None:
         page, buttons = self.page, [self.page.propose, self.page.stop]
-        saving = [page.address, page.saved, page.safety, page.where, *page.counts]
-        save: dict[str, Any] = {"inputs": {*page.form}, "outputs": saving, "trigger_mode": "always_last", **_QUICK}
+        save: dict[str, Any] = {"inputs": {*page.form}, "outputs": page.saving, "trigger_mode": "always_last", **_QUICK}
         page.typing.typed(self.on_typed, **save)
         gr.on([field.input for field in page.fields.chosen], self.on_typed, **save)
         page.address.change(None, inputs=[page.address, page.private], js=NAME_THE_SESSION)
@@ -72,9 +72,11 @@ class MediateTab:
     def on_typed(self, values: dict[Any, Any], request: gr.Request) -> Updates:
         """Save what is typed, at once."""
         page, language, form = self.page, language_of(request), self.page.fields.read(values)
-        updates = beside(page, form, language)
+        updates = {**beside(page, form, language), **page.fields.seed_in_range(values)}
         try:
             session_id = self._desk.save(values, form, request)
+        except SessionDeleted:
+            return {**updates, page.saved: saved_words(language, "gone")}
         except EvenhandError as error:
             _log.info("a session could not be saved", exc_info=error)
             return {**updates, page.saved: saved_words(language, "problem", in_language(language, error))}

@@ -119,6 +119,11 @@ class MediateLayout:
         return [self.fields.side_a.count, self.fields.side_b.count]
 
     @property
+    def saving(self) -> list[Any]:
+        """What changes when something is typed."""
+        return [self.address, self.saved, self.safety, self.where, *self.counts, self.fields.seed]
+
+    @property
     def drawn(self) -> list[Any]:
         """What shows the settled rounds."""
         return [self.board, self.plane, self.shown]

@@ -78,6 +78,7 @@ class Rounds:
             if consented != destination:
                 return {
                     page.consent: consent(destination, language),
+                    page.status: status(say(language, "mediate.ready")),
                     page.pending_like: like,
                     page.address: session_id,
                 }

@@ -142,7 +142,7 @@ def _where(model: str, language: str) -> str:
 
 
 def saved_words(language: str, state: str, problem: str = "") -> str:
-    """Say whether what is typed is saved: ``state`` is ``empty``, ``saved``, ``private`` or ``problem``."""
+    """Say whether what is typed is saved: ``state`` is ``empty``, ``saved``, ``private``, ``gone`` or ``problem``."""
     words = say(language, f"mediate.saved_{state}")
     return f'<p class="eh-saved" data-state="{state}" role="status">{escape(f"{words} {problem}".strip())}</p>'
 

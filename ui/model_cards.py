@@ -108,7 +108,9 @@ def _ready(language: str, choice: WriterChoice, trials: Trials, loaded: tuple[st
         about = say(language, "models.chosen_about")
     where = say(language, "models.sent_to", host=choice.destination) if choice.destination else ""
     facts.append(_fact(language, "where", where or say(language, "models.stays")))
-    notes = [say(language, "models.loaded")] if choice.name in loaded else []
+    # Of a model that runs elsewhere only the connection is here.
+    here = kind not in ("claude", "openai")
+    notes = [say(language, "models.loaded")] if here and choice.name in loaded else []
     if choice.name == "claude" and where_from("anthropic") is None:
         notes.append(say(language, "models.no_key"))
     return _Card(

@@ -190,7 +190,7 @@ def _named(point: PlanePoint, front: bool, language: str) -> str:
 
 
 def _figures(scores: Scores, language: str) -> str:
-    gap, interval = figure(language, scores.gap), gap_interval(scores)
+    gap, interval = figure(language, scores.rounded().gap), gap_interval(scores)
     if interval is not None:
         gap = say(
             language,
@@ -254,7 +254,7 @@ def _table(points: Sequence[PlanePoint], front: set[int], names: Names, language
 def _row(point: PlanePoint, front: bool, names: Names, language: str) -> str:
     cells = (
         str(point.round),
-        figure(language, point.scores.gap),
+        figure(language, point.scores.rounded().gap),
         figure(language, point.scores.warmth),
         describe_scores(point.scores, names, language),
         shortened(point.text, LONGEST_START),

@@ -1,11 +1,14 @@
 """The list of sessions as HTML text: its rows, its pages, and the panel that is open in one row."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
+from itertools import product
 from typing import Literal
 
+from mediator.report_parts import Parts
 from mediator.session import LONGEST_TITLE, SessionSummary
 from ui.components import attributes
 from ui.strings import LANGUAGES, say
@@ -16,6 +19,8 @@ PAGE_SIZE = 50
 Panel = Literal["", "rename", "export", "delete"]
 Format = Literal["html", "markdown", "json"]
 FORMATS: tuple[Format, ...] = ("html", "markdown", "json")
+PARTS = ("ratings", "history", "others")
+"""The fields of `Parts`, in the order of their boxes."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +186,7 @@ def _export_panel(summary: SessionSummary, title: str, language: str) -> str:
         f'<section class="eh-inset" data-panel{_id(summary)}{name}>'
         f"{_radios('format', say(language, 'sessions.format'), formats, 'html', f'panel:{summary.id}')}"
         f"{_radios('language', say(language, 'sessions.language'), languages, language, '')}"
+        f"{_parts(summary, language)}"
         f"<div><label{attributes(for_=f'eh-words-{summary.id}')}>{escape(say(language, 'sessions.words'))}</label>"
         f'<textarea name="words" rows="4" dir="auto" autocomplete="off" spellcheck="false"{field}></textarea>'
         f'<p class="eh-quiet"{attributes(id=hint)}>{escape(say(language, "sessions.words_hint"))}</p>'
@@ -203,6 +209,38 @@ def _radios(name: str, legend: str, choices: Sequence[tuple[str, str]], chosen: 
         for value, text in choices
     )
     return f"<fieldset><legend>{escape(legend)}</legend>{options}</fieldset>"
+
+
+def _parts(summary: SessionSummary, language: str) -> str:
+    """Boxes for what may have been said in confidence, and the sentence that says what will be in the file."""
+    by_itself = Parts()
+    ticked = (by_itself.ratings, by_itself.history, by_itself.with_others(summary.kept))
+    boxes = "".join(
+        f'<label><input type="checkbox" name="eh-part"{attributes(value=name)}{" checked" if on else ""}>'
+        f" {escape(say(language, f'sessions.part_{name}'))}</label>"
+        for name, on in zip(PARTS, ticked, strict=True)
+    )
+    # All of them, so that the sentence is never behind the boxes: by the names of those ticked, with spaces between.
+    sentences = {"json": say(language, "sessions.contents_json")}
+    for chosen in product((False, True), repeat=len(PARTS)):
+        names = [name for name, on in zip(PARTS, chosen, strict=True) if on]
+        sentences[" ".join(names)] = _contents(names, summary.kept, language)
+    shown = sentences[" ".join(name for name, on in zip(PARTS, ticked, strict=True) if on)]
+    said = attributes(data_sentences=json.dumps(sentences, ensure_ascii=False))
+    return (
+        f'<div><fieldset class="eh-parts"><legend>{escape(say(language, "sessions.parts"))}</legend>{boxes}</fieldset>'
+        f'<p class="eh-contents" role="status"{said}>{escape(shown)}</p></div>'
+    )
+
+
+def _contents(names: Sequence[str], kept: int, language: str) -> str:
+    """Say what a page holds on which these parts are, and what it leaves out."""
+    held = [say(language, "sessions.held_views")]
+    held += [say(language, "sessions.held_kept", count=kept)] if kept else []
+    held += [say(language, f"sessions.held_{name}") for name in ("others", "ratings", "history") if name in names]
+    left = [say(language, f"sessions.held_{name}") for name in ("others", "ratings", "history") if name not in names]
+    held, left = [*held, say(language, "sessions.held_origin")], [*left, say(language, "sessions.held_dropped")]
+    return say(language, "sessions.contents", held="; ".join(held), left="; ".join(left))
 
 
 def _close(summary: SessionSummary, word: str, language: str, focus: str = "") -> str:

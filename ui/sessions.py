@@ -1,5 +1,6 @@
 """The Sessions tab: the sessions of this computer, to be found, opened, renamed, copied, exported, deleted."""
 
+import json
 import logging
 import re
 from dataclasses import replace
@@ -10,14 +11,14 @@ from gradio.context import Context
 
 from mediator.errors import EvenhandError, InputError
 from mediator.redaction import Pair, occurrences, redact
-from mediator.report import LARGEST_FILE, as_html, as_json, as_markdown, from_json
+from mediator.report import LARGEST_FILE, Parts, as_html, as_json, as_markdown, from_json
 from mediator.resources import asset
 from mediator.session import LONGEST_TITLE, Session, SessionSummary
 from ui.components import status
 from ui.error_words import in_language
 from ui.files import download_slot, file_payload, file_picker
 from ui.request_body import LARGEST as LARGEST_BODY
-from ui.session_list import FORMATS, Format, Panel, View, last_page, session_list, title_of
+from ui.session_list import FORMATS, PARTS, Format, Panel, View, last_page, session_list, title_of
 from ui.strings import LANGUAGES, language_of, say, translator
 from ui.workspace import Workspace
 
@@ -38,7 +39,28 @@ _ENDINGS: dict[Format, tuple[str, str]] = {
     "markdown": ("md", "text/markdown"),
     "json": ("json", "application/json"),
 }
-_HERE = '(...values) => [...values.slice(0, -1), new URL(window.location.href).searchParams.get("session") ?? ""]'
+_DELETED = "deleted"
+_HERE = """(...values) => {
+  const address = new URL(window.location.href);
+  const deleted = new URLSearchParams(address.hash.slice(1)).has("deleted");
+  return [...values.slice(0, -1), deleted ? "deleted" : address.searchParams.get("session") ?? ""];
+}"""
+
+# The page of a session that was deleted on it is loaded anew (see sessions.js): it comes back to this tab and says so,
+# until somebody does something.
+_COME_BACK = """() => {
+  if (!new URLSearchParams(window.location.hash.slice(1)).has("deleted")) return;
+  const labels = __LABELS__;
+  const buttons = document.querySelectorAll("[role=tab], .overflow-dropdown button"); // on a phone, some are in a menu
+  [...buttons].find((button) => labels.includes(button.textContent.trim()))?.click();
+  const forget = () => {
+    const address = new URL(window.location.href), kept = new URLSearchParams(address.hash.slice(1));
+    kept.delete("deleted");
+    address.hash = kept.toString();
+    window.history.replaceState(window.history.state, "", address);
+  };
+  for (const kind of ["pointerdown", "keydown"]) document.addEventListener(kind, forget, { once: true, capture: true });
+}"""
 _NO_FILE_NAME = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]+')
 
 
@@ -90,6 +112,8 @@ class SessionsTab:
             tab.select(self.on_look, **look)
         if Context.root_block is not None:
             Context.root_block.load(self.on_look, **look)
+            labels = json.dumps([say(language, "sessions.tab") for language in LANGUAGES])
+            Context.root_block.load(None, js=_COME_BACK.replace("__LABELS__", labels), api_visibility="private")
         # `input` would miss a text that comes at once, by pasting or from a script.
         self.search.change(self.on_look, trigger_mode="always_last", **look)
         self.listed.act(self.on_act, inputs=[self.view, self.search], outputs=[*drawn, self.slot], **_QUICK)
@@ -99,7 +123,8 @@ class SessionsTab:
         """List the sessions anew, from the first page; what was open in a row is closed."""
         language = language_of(request)
         view = replace(view, page=0, panel="", target="", deleted="")
-        return self._drawn(view, search, here, language, "")
+        said = status(say(language, "sessions.deleted_here")) if here == _DELETED else ""
+        return self._drawn(view, search, here, language, said)
 
     def on_act(self, view: View, search: str | None, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
         """Do what a button of the list asks for."""
@@ -142,7 +167,7 @@ class SessionsTab:
         return *self._drawn(view, "", here, language, status(said)), ""
 
     def preview(self, call: list[str]) -> str:
-        """Say how many places a list of words would replace; ``call`` is [session's id, the list, language]."""
+        """Say how many passages a list of words would replace; ``call`` is [session's id, the list, language]."""
         session_id, words, language = (str(part) for part in call)
         try:
             pairs = pairs_of(words, language)
@@ -219,7 +244,9 @@ class SessionsTab:
         session = redact(self._workspace.open(session_id), pairs)
         ending, mime = _ENDINGS[kind]
         name = file_name(session, ending, wanted)
-        text = _written(session, kind, wanted, redacted=bool(pairs))
+        chosen = data.get("parts")
+        parts = Parts(**{part: part in chosen for part in PARTS}) if isinstance(chosen, list) else Parts()
+        text = _written(session, kind, wanted, bool(pairs), parts)
         return say(language, "sessions.exported", name=name), file_payload(name, mime, text)
 
     def _title(self, session_id: str, language: str) -> str:
@@ -257,10 +284,10 @@ def file_name(session: Session, ending: str, language: str) -> str:
     return f"{title or say(language, 'sessions.file_name')} {day}.{ending}"
 
 
-def _written(session: Session, kind: Format, language: str, redacted: bool) -> str:
+def _written(session: Session, kind: Format, language: str, redacted: bool, parts: Parts) -> str:
     if kind == "json":
         return as_json(session)
-    return (as_markdown if kind == "markdown" else as_html)(session, language, redacted)
+    return (as_markdown if kind == "markdown" else as_html)(session, language, redacted, parts)
 
 
 def _moved(view: View, focus: str) -> View:

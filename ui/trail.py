@@ -20,16 +20,13 @@ def trail(rounds: Sequence[Round], shown: int, language: str, busy: bool) -> str
     Args:
         rounds: oldest first; the last one may still be running.
         shown: number of the round whose cards are on the page.
-        busy: a round is being written: another one can be looked at all the same, and this is said.
+        busy: a round is being written: another one can be looked at all the same.
     """
     if not rounds:
         return ""
     items = "".join(_step(entry, rounds, entry.number == shown, language) for entry in rounds)
     label = attributes(aria_label=say(language, "trail.label"), aria_busy="true" if busy else None)
-    earlier = ""
-    if not busy and shown and shown != rounds[-1].number:
-        earlier = f'<p class="eh-quiet">{escape(say(language, "trail.earlier", round=shown))}</p>'
-    return f'<nav class="eh-trail"{label}><ol>{items}</ol>{earlier}</nav>'
+    return f'<nav class="eh-trail"{label}><ol>{items}</ol></nav>'
 
 
 def _step(entry: Round, rounds: Sequence[Round], shown: bool, language: str) -> str:
@@ -59,8 +56,10 @@ def _how_many(entry: Round, language: str) -> str:
 
 
 def _led_to_it(entry: Round, rounds: Sequence[Round], language: str) -> str:
-    """Return what this round was asked for: the comment, or that it stays close to an earlier proposal."""
+    """Return what this round was asked for: the comment, the proposal it stays close to, the round it went on from."""
     parts = []
+    if entry.follows not in (0, entry.number - 1):
+        parts.append(say(language, "trail.after", number=entry.follows))
     if entry.like is not None:
         _, title = title_of(entry.like, rounds, language)
         parts.append(say(language, "trail.like", title=title) if title else say(language, "trail.like_unknown"))

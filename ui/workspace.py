@@ -10,7 +10,7 @@ from mediator.mediation import MediationOptions, check_length
 from mediator.models import parse_model
 from mediator.schema import Dispute, Scores
 from mediator.sentences import SentenceInfluence, influence
-from mediator.session import Form, Mark, Proposal, Round, Session
+from mediator.session import Form, Mark, Proposal, Round, Session, leading_to
 from mediator.store import Store, default_store
 from ui.engine import Engine
 from ui.forms import dispute_of, options_of
@@ -110,7 +110,7 @@ class Workspace:
     def propose(
         self, session_id: str, form: Form, language: str, *, title: str = "", shown: int = 0, like: str | None = None
     ) -> tuple[Running, bool]:
-        """Begin the next round after the round ``shown`` (0: the last one).
+        """Begin the next round after the round ``shown`` (0: the last one), and those that this one went on from.
 
         Returns it, and whether it is new: False when one runs already, which another window began; then nothing of
         what was asked for here is done.
@@ -125,8 +125,8 @@ class Workspace:
         parse_model(form.model)
         store = self.store_of(session_id)
         rounds = self.open(session_id).rounds
-        before = tuple(entry for entry in rounds if not shown or entry.number <= shown)
-        options = self._options(form, dispute, before, like)
+        before = leading_to(rounds, shown)
+        options = self._options(form, dispute, before, like, language)
 
         def begin() -> Round:
             return store.start_round(
@@ -139,12 +139,15 @@ class Workspace:
                 form.seed,
                 comment=form.comment.strip(),
                 like=like,
+                after=before[-1].number if before else None,
             )
 
         return self.mediations.start(session_id, begin, dispute, options, store)
 
-    def _options(self, form: Form, dispute: Dispute, before: tuple[Round, ...], like: str | None) -> MediationOptions:
-        options = options_of(form, before, like)
+    def _options(
+        self, form: Form, dispute: Dispute, before: tuple[Round, ...], like: str | None, language: str
+    ) -> MediationOptions:
+        options = options_of(form, before, like, language)
         if before and before[-1].dispute != dispute:
             stale = tuple(candidate.model_copy(update={"scores": None}) for candidate in options.earlier)
             return MediationOptions(**{**vars(options), "earlier": stale})

@@ -4,11 +4,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mediator.drafting.lexicon import content_stems, stem, theme_finder
+from mediator.drafting.lexicon import content_stems, stem, subjects_named, subjects_of, theme_finder
 from mediator.drafting.measures import Measure, Mechanism
 from mediator.drafting.reading import Reading
 
 _PARTS = re.compile(r"[.;,!?\n]+|\b(?:and|but|then|also|or|with(?= no\b))\b|(?=\bwithout\b)", re.IGNORECASE)
+_SENTENCE = re.compile(r"[.!?]+(?=\s|$)|\n+")
+_TOPIC = re.compile(
+    r"^\s*(?:it|this|that|they|we|the\s+\w+)(?:\s+(?:is|are|was)|['’](?:s|re))\s+(?:really\s+|only\s+|all\s+)?about\b",
+    re.IGNORECASE,
+)
 _MARKUP = re.compile(r"<[^<>]{0,200}>|&\w{1,8};")
 _REMEMBER = re.compile(
     r"\b(?:do not|don['’]t|never) (?:forget|ignore|neglect|overlook|leave out|drop)\b", re.IGNORECASE
@@ -99,6 +104,7 @@ class Constraints:
 
     Attributes:
         excluded: sets of stems; a text with any of these stems is ruled out.
+        excluded_subjects, liked_subjects: what a measure may not, or should, be about (`lexicon.subjects_of`).
         liked, disliked: sets of stems that add to or take from a measure's weight.
         cheap: 0..1, how much low cost matters.
         lean: -1 the first view, 1 the second view, 0 neither: which side should get more.
@@ -106,6 +112,8 @@ class Constraints:
     """
 
     excluded: set[str] = field(default_factory=set)
+    excluded_subjects: set[str] = field(default_factory=set)
+    liked_subjects: set[str] = field(default_factory=set)
     liked: set[str] = field(default_factory=set)
     disliked: set[str] = field(default_factory=set)
     cheap: float = 0.0
@@ -119,7 +127,7 @@ class Constraints:
 
     def allows_measure(self, measure: Measure) -> bool:
         """Whether a measure may be used at all."""
-        if not self.allows(set(measure.stems)):
+        if not self.allows(set(measure.stems)) or self.excluded_subjects & subjects_of(measure.text):
             return False
         if self.excluded & _ENFORCING and measure.mechanism is Mechanism.CONDITIONAL and "enforc" in self.excluded:
             return False
@@ -128,7 +136,8 @@ class Constraints:
     def weight(self, measure: Measure) -> float:
         """Added to the relevance of a measure."""
         words = set(measure.stems)
-        value = 0.35 * bool(self.liked & words) - 0.35 * bool(self.disliked & words)
+        liked = bool(self.liked & words or self.liked_subjects & subjects_of(measure.text))
+        value = 0.35 * liked - 0.35 * bool(self.disliked & words)
         if self.disliked & _ENFORCING and (measure.mechanism is Mechanism.CONDITIONAL or "policing" in measure.themes):
             value -= 0.3
         return value - 0.5 * self.cheap * measure.cost
@@ -149,11 +158,14 @@ def understand(comments: Sequence[str], first: Reading, second: Reading, a_is_fi
             constraints.most_steps = 1
         if _LONG.search(comment):
             constraints.fewest_steps = 3
-        direction = ""
-        for part in _PARTS.split(comment):
-            if not part or not part.strip() or _ONLY_COST.match(part):
-                continue
-            direction = _apply(part, direction, constraints, first, second, a_is_first)
+        for sentence in _SENTENCE.split(comment):
+            direction = ""
+            for part in _PARTS.split(sentence):
+                if not part or not part.strip() or _ONLY_COST.match(part):
+                    continue
+                if _TOPIC.match(part):
+                    direction = ""  # "not about dogs, it is about noise": whole, whatever the part before was
+                direction = _apply(part, direction, constraints, first, second, a_is_first)
     return constraints
 
 
@@ -185,6 +197,7 @@ def _apply(
     wide = _widened(words)
     if direction == "without":
         constraints.excluded |= wide
+        constraints.excluded_subjects |= subjects_named(what)
         if "enforc" in wide:
             constraints.excluded.add("enforc")
     elif direction == "less":
@@ -195,6 +208,7 @@ def _apply(
             constraints.lean += lean
         else:
             constraints.liked |= wide
+            constraints.liked_subjects |= subjects_named(what)
     return direction
 
 

@@ -132,24 +132,67 @@ def place_kinds() -> dict[str, PlaceKind]:
     }
 
 
+@dataclass(frozen=True)
+class _Subjects:
+    """Finders of subjects by what measures, comments and views say of them, and by what may be said of another too.
+
+    ``unless`` has, for each subject with vague words, the subject that claims those words where it is raised.
+    """
+
+    said: PhraseFinder
+    named: PhraseFinder
+    raised: PhraseFinder
+    vague: PhraseFinder
+    unless: Mapping[str, str]
+
+
 @lru_cache(maxsize=1)
-def _subjects() -> tuple[PhraseFinder, PhraseFinder]:
-    """What a measure says of a subject, and what a view says of it, from assets/subjects.yaml."""
+def _subjects() -> _Subjects:
+    """The subjects of assets/subjects.yaml."""
     entries = read_yaml(asset("subjects.yaml"))
-    said = {name: tuple(map(str, entry["said"])) for name, entry in entries.items()}
-    raised = {name: (*said[name], *map(str, entry["near"])) for name, entry in entries.items()}
-    return PhraseFinder(said), PhraseFinder(raised)
+
+    def words(*fields: str, without: str = "") -> PhraseFinder:
+        return PhraseFinder(
+            {
+                name: [
+                    word
+                    for field in fields
+                    for word in map(str, entry.get(field, ()))
+                    if word not in map(str, entry.get(without, ()))
+                ]
+                for name, entry in entries.items()
+            }
+        )
+
+    return _Subjects(
+        said=words("said"),
+        named=words("said", "names"),
+        raised=words("said", "names", "near", without="vague"),
+        vague=words("vague"),
+        unless={name: str(entry["unless"]) for name, entry in entries.items() if "unless" in entry},
+    )
 
 
 @lru_cache(maxsize=2000)
 def subjects_of(measure_text: str) -> frozenset[str]:
     """The subjects a measure speaks of that nobody should be surprised with."""
-    return frozenset(name for name, _ in _subjects()[0].find(measure_text))
+    return frozenset(name for name, _ in _subjects().said.find(measure_text))
 
 
-def subjects_raised(view_text: str) -> frozenset[str]:
-    """The subjects that a view brings up."""
-    return frozenset(name for name, _ in _subjects()[1].find(view_text))
+def subjects_named(comment: str) -> frozenset[str]:
+    """The subjects that a comment calls by a name: "cigarettes", "the police"."""
+    return frozenset(name for name, _ in _subjects().named.find(comment))
+
+
+def subjects_raised(*texts: str) -> frozenset[str]:
+    """The subjects that the views of a dispute bring up together.
+
+    "The smoke" is that of cigarettes unless one of the texts speaks of a barbecue.
+    """
+    found = _subjects()
+    raised = {name for text in texts for name, _ in found.raised.find(text)}
+    vague = {name for text in texts for name, _ in found.vague.find(text)}
+    return frozenset(raised | {name for name in vague if found.unless.get(name) not in raised})
 
 
 @lru_cache(maxsize=1)

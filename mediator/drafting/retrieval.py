@@ -77,8 +77,7 @@ class Retrieval:
         self._owner = {measure.name: which for which, made in enumerate(own) for measure in made}
         made_texts = [measure.neutral_text for measure in self.measures[len(library()) :]]
         self.vectors = np.concatenate([_library_vectors(scorer), scorer.embed(made_texts)])
-        self._raised = subjects_raised(views[0].as_text()) | subjects_raised(views[1].as_text())
-        self._raised |= subjects_raised(summary)
+        self._raised = subjects_raised(views[0].as_text(), views[1].as_text(), summary)
         self._named: dict[int, list[Concern]] = {}
         self.preference: Matrix = np.zeros(len(self.measures), dtype=np.float32)
         self.relevance: Matrix = np.stack([self._relevance(0), self._relevance(1)])

@@ -5,6 +5,7 @@ they are installed, which takes two seconds and serves nothing here.
 """
 
 import importlib.util
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def _parser() -> Any:
         entities=str(english / "en-entities.txt"),
         language="en",
     )
+    len(lexicon)  # read now: it would fill itself at the first look-up, in whichever threads come first
     return module.Parser(lexicon=lexicon, default=("NN", "NNP", "CD"), language="en")
 
 
@@ -69,3 +71,29 @@ def known(word: str) -> bool:
     """Whether the lexicon has the word, in lower case or with a capital: most misspelt words it has not."""
     lexicon = _parser().lexicon
     return word in lexicon or word.capitalize() in lexicon
+
+
+_FOREIGN_TAGS = frozenset({"FW", "NNP", "NNPS", "SYM", "LS"})
+_ENDINGS = ("s", "es", "ed", "d", "ing", "ly", "er", "r", "y", "al")
+_BRITISH = ((re.compile(r"is(?=(?:e[ds]?|ing|ations?)$)"), "iz"), (re.compile(r"our(?=$|s$|ed$|ing$|ite)"), "or"))
+
+
+@lru_cache(maxsize=20_000)
+def known_english(word: str) -> bool:
+    """Whether the lexicon has a word, in lower case, or its stem, as an English one: neither foreign nor a name."""
+    plain = word.removesuffix("'s").replace("'", "")
+    for pattern, american in _BRITISH:
+        plain = pattern.sub(american, plain)
+    english = _english_words()
+    stems = (plain.removesuffix(ending) for ending in _ENDINGS if len(plain) - len(ending) >= 3)
+    return plain in english or any(form in english for form in stems)
+
+
+@lru_cache(maxsize=1)
+def _english_words() -> frozenset[str]:
+    """Words in lower case that the lexicon has as English; of those with a capital only adjectives ("Italian")."""
+    return frozenset(
+        word if tag != "JJ" else word.lower()
+        for word, tag in dict.items(_parser().lexicon)
+        if tag not in _FOREIGN_TAGS and (word.islower() or tag == "JJ")
+    )

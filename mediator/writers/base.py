@@ -22,6 +22,7 @@ class Brief:
         comments: the mediator's own remarks, oldest first ("no cameras", "cheaper").
         like: texts that the new candidates are to stay close to without repeating them ("more like this").
         avoid: texts that the mediator dropped; neither they nor near-duplicates of them are wanted again.
+        language: code of the page's language: what is written in where the views have no language in common.
     """
 
     dispute: Dispute
@@ -32,6 +33,7 @@ class Brief:
     comments: tuple[str, ...] = ()
     like: tuple[str, ...] = ()
     avoid: tuple[str, ...] = ()
+    language: str = "en"
 
 
 @dataclass(frozen=True)

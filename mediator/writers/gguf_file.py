@@ -88,7 +88,7 @@ def check_gguf_file(path: Path) -> GGUFHeader:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _Reader(data).header()
     except FileNotFoundError:
-        raise ModelFileError(f"There is no file {path}.", "Check the path after `gguf:`.") from None
+        raise ModelFileError(f"There is no file {path}.", "Check the path.") from None
     except ValueError:
         raise ModelFileError(f"{str(path)!r} cannot be the name of a file.", "It holds a NUL character.") from None
     except OSError as error:

@@ -4,7 +4,7 @@ A small page of its own holds the real pieces and the real script; only the meas
 come late, fail, or be counted.
 """
 
-import time
+import threading
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,6 +13,7 @@ from mediator.resources import asset
 from mediator.schema import Candidate, Scores, Strategy
 from mediator.sentences import SentenceInfluence
 from mediator.session import Edit, Proposal, Rating, now
+from tests.support.patience import PATIENCE, until
 from ui.cards import proposal_cards, sentence_view
 from ui.components import consent, describe_scores, names_of
 from ui.plane import PlanePoint, plane
@@ -41,6 +42,7 @@ class Desk:
     acts: list = field(default_factory=list)
     scored: list = field(default_factory=list)
     asked: list = field(default_factory=list)
+    late: threading.Event = field(default_factory=threading.Event)
 
     def reset(self):
         made = {"one": (0.8, 0.8), "two": (0.9, 0.6), "three": (0.5, 0.9)}
@@ -53,6 +55,7 @@ class Desk:
             for name in TEXTS
         }
         self.acts, self.scored, self.asked = [], [], []
+        self.late.clear()
 
     def cards(self, shown):
         wanted = [self.proposals[name] for name in (("one", "two") if shown == 1 else ("three",))]
@@ -74,7 +77,7 @@ class Desk:
         session, _, text, language = call
         self.scored.append((session, text))
         if "LATE" in text and "SOON" not in text:
-            time.sleep(1.2)
+            assert self.late.wait(PATIENCE)
             return {"score_a": 0.1, "score_b": 0.1, "words": "too late"}
         if "BROKEN" in text:
             return {"error": "The model is gone."}
@@ -188,13 +191,6 @@ def focused(page):
     return page.evaluate("document.activeElement.dataset.focus ?? document.activeElement.tagName")
 
 
-def until(condition, seconds=30.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-
-
 def settled(page, acts, desk):
     """Wait until the page was drawn anew after so many acts."""
     until(lambda: len(desk.acts) >= acts)
@@ -234,7 +230,9 @@ def test_the_bars_follow_the_typing_and_a_late_answer_does_not_count(page, desk)
     until(lambda: len(desk.scored) == 1)
     page.keyboard.type(" SOON")
     page.wait_for_function("document.querySelector('[data-id=one] [role=meter]').ariaValueNow === '95'")
-    page.wait_for_timeout(1500)
+    with page.expect_response(lambda answer: "too late" in answer.text()):
+        desk.late.set()
+    page.wait_for_timeout(250)
     assert [text.removeprefix(TEXTS["one"]) for _, text in desk.scored] == [" LATE", " LATE SOON"]
     assert bars(page, "one") == ["95", "25"]
     assert "much closer to A (Ann), far from B" in card(page, "one").locator(".eh-words").inner_text()
@@ -348,6 +346,33 @@ def test_copying_takes_the_text_as_it_is_and_says_so(page):
     press(page, "copy-one")
     page.wait_for_selector("[data-id=one] .eh-said:text('Copied.')")
     assert page.evaluate("navigator.clipboard.readText()") == "Not saved yet."
+
+
+def asked_before_leaving(page):
+    """Whether the browser asks before the page goes; it stays."""
+    asked = []
+    page.once("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    page.evaluate("() => window.location.reload()")
+    page.wait_for_timeout(300)
+    return asked == ["beforeunload"]
+
+
+def test_a_note_without_a_number_says_what_it_waits_for_and_is_not_left_behind_unasked(page, desk):
+    card(page, "one").locator(".eh-ratings summary").click()
+    page.locator("[data-focus='note-b-one']").fill("Too loud")
+    page.keyboard.press("Tab")
+    assert "Choose a number" in page.locator("[data-card][data-id=one] [data-rater=b] .eh-rating-word").text_content()
+    assert desk.acts == []
+    assert asked_before_leaving(page)
+    press(page, "rate-b-1-one")
+    settled(page, 1, desk)
+    assert not asked_before_leaving(page)
+
+
+def test_a_text_that_is_being_edited_is_not_left_behind_unasked(page):
+    press(page, "edit-one")
+    page.keyboard.type("More. ")
+    assert asked_before_leaving(page)
 
 
 def test_rating_by_keyboard_and_its_note(page, desk):

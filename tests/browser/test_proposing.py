@@ -1,7 +1,6 @@
 """Proposing, driven in headless Chromium: the stream, the bars, Stop, hostile text, two windows, the queue."""
 
 import re
-import time
 from itertools import pairwise
 
 import pytest
@@ -18,9 +17,9 @@ from tests.browser.driving import (
     propose,
     texts,
     wait_for_status,
-    wait_until,
     write_views,
 )
+from tests.support.patience import until
 
 pytestmark = pytest.mark.browser
 
@@ -32,7 +31,8 @@ def test_an_example_gives_four_proposals_with_bars_best_first(page):
     propose(page)
     wait_for_status(page, "Done in")
     shown = cards(page)
-    assert [card.query_selector("h3").text_content().strip() for card in shown] == [f"Option {n}" for n in (1, 2, 3, 4)]
+    titles = [card.query_selector("h3").text_content().strip() for card in shown]
+    assert titles == [f"Proposal {number}" for number in (1, 2, 3, 4)]
     scores = [meters(card) for card in shown]
     assert all(0 < value <= 100 for pair in scores for value in pair)
     warm = [abs(a - b) for a, b in scores if min(a, b) > 50]
@@ -62,21 +62,17 @@ def test_the_other_candidates_are_folded_away_and_the_numbers_too(page):
         assert page.is_visible(".eh-others .eh-card")
 
 
-def test_stop_ends_the_writer_within_a_second_and_keeps_what_is_finished(page, slow_server):
+def test_stop_ends_a_writer_that_would_write_for_minutes_and_keeps_what_is_finished(page, slow_server):
     write_views(page)
-    choose_writer(page, slow_server.spec("slow"))
+    choose_writer(page, slow_server.spec("endless"))
     propose(page)
     page.wait_for_selector('#eh-live .eh-card[data-state="done"]')
     page.wait_for_selector('#eh-live .eh-card[data-state="writing"]')
     finished = page.text_content('#eh-live .eh-card[data-state="done"] .eh-text')
     hung_up = len(slow_server.hung_up)
-    pressed = time.monotonic()
     page.click("#eh-stop")
-    wait_for_status(page, "Stopped.", seconds=60)
-    took = time.monotonic() - pressed
-    assert wait_until(lambda: len(slow_server.hung_up) > hung_up, 30)
-    closed = slow_server.hung_up[-1] - pressed
-    print(f"stopped on the page after {took:.2f} s, at the server after {closed:.2f} s")
+    wait_for_status(page, "Stopped.")
+    until(lambda: "endless" in slow_server.hung_up[hung_up:], "the server still writes")
     assert finished in texts(page)
     assert not page.query_selector('.eh-card[data-state="writing"]')
     assert page.is_enabled("#eh-propose")
@@ -87,36 +83,33 @@ def test_stop_also_ends_a_writer_that_has_fallen_silent(page, slow_server):
     choose_writer(page, slow_server.spec("silent"))
     propose(page)
     page.wait_for_selector('#eh-live .eh-card[data-state="writing"]')
-    page.wait_for_selector(".eh-clock", timeout=30_000)
+    page.wait_for_selector(".eh-clock", timeout=60_000)
     hung_up = len(slow_server.hung_up)
-    pressed = time.monotonic()
     page.click("#eh-stop")
-    wait_for_status(page, "Stopped", seconds=60)
-    print(f"stopped on the page after {time.monotonic() - pressed:.2f} s")
-    assert wait_until(lambda: len(slow_server.hung_up) > hung_up, 30)
+    wait_for_status(page, "Stopped")
+    until(lambda: "silent" in slow_server.hung_up[hung_up:], "the server still waits")
     assert len(texts(page)) == 1
 
 
-def test_the_bars_move_at_least_five_times_a_second_while_text_streams(page, slow_server):
+def test_the_bars_move_again_and_again_while_text_streams(page, slow_server):
     write_views(page)
-    choose_writer(page, slow_server.spec("slow"))
+    choose_writer(page, slow_server.spec("endless"))
     page.evaluate(
         """() => {
-          window.moves = [];
+          window.moves = 0;
           new MutationObserver((changes) => {
             if (changes.some((change) => change.target.classList && change.target.classList.contains("eh-fill")))
-              window.moves.push(performance.now());
+              window.moves += 1;
           }).observe(document.querySelector("#eh-live"), { subtree: true, attributeFilter: ["style"] });
         }"""
     )
+    hung_up = len(slow_server.hung_up)
     propose(page)
-    page.wait_for_function("() => window.moves.length && performance.now() - window.moves[0] > 3500", timeout=30_000)
+    # Two drafts begin and one of them ends: a bar that waited for these would move three times.
+    page.wait_for_function("() => window.moves >= 10", timeout=60_000)
+    assert len(slow_server.hung_up) == hung_up, "the server has stopped writing"
     page.click("#eh-stop")
-    moves = page.evaluate("() => window.moves.filter((at) => at - window.moves[0] <= 3500)")
-    rate = (len(moves) - 1) / (moves[-1] - moves[0]) * 1000
-    print(f"{rate:.1f} updates of the bars a second")
-    assert moves[-1] - moves[0] > 1500
-    assert 1.0 <= rate <= 14.0  # 9 to 10 on a machine with nothing else to do; the target is 5
+    wait_for_status(page, "Stopped")
 
 
 @pytest.mark.parametrize("where", ["view", "model"])
@@ -204,11 +197,11 @@ def test_two_tabs_do_not_meet(page, browser, app, slow_server):
         choose_writer(tab, slow_server.spec("endless"))
         propose(tab)
     for tab in (page, other):
-        tab.wait_for_selector('#eh-live .eh-card[data-state="done"]', timeout=30_000)
+        tab.wait_for_selector('#eh-live .eh-card[data-state="done"]', timeout=60_000)
     page.click("#eh-stop")
     wait_for_status(page, "Stopped.")
     before = len(other.text_content("#eh-live"))
-    assert wait_until(lambda: len(other.text_content("#eh-live")) > before, 30), "the other window stopped too"
+    until(lambda: len(other.text_content("#eh-live")) > before, "the other window stopped too")
     other.click("#eh-stop")
     wait_for_status(other, "Stopped.")
     assert all("MARKone" in text and "MARKtwo" not in text for text in texts(page))

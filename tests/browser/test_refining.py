@@ -15,8 +15,8 @@ from tests.browser.driving import (
     texts,
     wait_for_saving,
     wait_for_status,
-    wait_until,
 )
+from tests.support.patience import until
 
 pytestmark = pytest.mark.browser
 
@@ -66,11 +66,11 @@ def test_an_edit_is_scored_while_it_is_typed_and_the_old_wording_stays(proposed,
     assert editor.input_value() == before[0]
     assert editor.evaluate("(element) => element === document.activeElement"), "the focus is in the editor"
     editor.fill(EDITED)
-    assert wait_until(lambda: meters(cards(page)[0]) != bars, 30), "the bars do not follow the typing"
+    until(lambda: meters(cards(page)[0]) != bars, "the bars do not follow the typing")
     live = meters(cards(page)[0])
     editor.press("Control+Enter")
     page.wait_for_selector(".eh-card textarea", state="detached")
-    assert wait_until(lambda: texts(page)[0] == EDITED, 30)
+    until(lambda: texts(page)[0] == EDITED)
     assert meters(cards(page)[0]) == live, "what was shown while typing is what is saved"
     (edit,) = saved(page, app).rounds[0].selected[0].edits
     assert edit.text == EDITED
@@ -78,7 +78,7 @@ def test_an_edit_is_scored_while_it_is_typed_and_the_old_wording_stays(proposed,
     page.click("details[data-fold=history] summary")
     assert before[0] in page.text_content("details[data-fold=history]")
     page.click('details[data-fold=history] button[data-action="edit"]')
-    assert wait_until(lambda: texts(page)[0] == before[0], 30)
+    until(lambda: texts(page)[0] == before[0])
     assert [entry.text for entry in saved(page, app).rounds[0].selected[0].edits] == [EDITED, before[0]]
 
 
@@ -104,7 +104,7 @@ def test_copying_takes_the_text_alone(proposed, browser):
     page = proposed
     page.context.grant_permissions(["clipboard-write"])
     press(page, "copy", 3)
-    assert wait_until(lambda: "Copied" in page.text_content("#eh-cards"), 30)
+    until(lambda: "Copied" in page.text_content("#eh-cards"))
     page.focus("#eh-comment textarea")
     page.keyboard.press("Control+V")
     assert page.input_value("#eh-comment textarea") == texts(page)[2]
@@ -119,7 +119,7 @@ def test_the_sentence_that_tilts_and_how_acceptable_it_is_are_said_on_demand(pro
     page.click("details[data-fold=acceptance] summary")
     page.wait_for_selector("details[data-fold=acceptance] .eh-quiet")
     said = page.text_content("details[data-fold=acceptance]")
-    assert "widely acceptable" in said
+    assert "agreement than most" in said
     assert "nothing to do with the bars" in said
 
 
@@ -145,7 +145,7 @@ def test_feedback_makes_a_further_round_and_earlier_ones_can_be_returned_to(prop
     second = texts(page)
     assert not set(first) & set(second), "a further round repeats nothing"
     page.click('.eh-trail button[data-round="1"]')
-    assert wait_until(lambda: texts(page)[:1] != second[:1], 30)
+    until(lambda: texts(page)[:1] != second[:1])
     assert "looking back at round 1" in page.text_content("#eh-cards")
     rounds = saved(page, app).rounds
     assert [entry.comment for entry in rounds] == ["", "no silent rooms"]
@@ -161,7 +161,7 @@ def test_more_like_this_stays_close_and_says_so(proposed, app):
     page.evaluate("() => { document.querySelector('.eh-status').textContent = ''; }")
     press(page, "like", 2)
     wait_for_status(page, "Done in")
-    assert "like Round 1, option 2" in page.text_content(".eh-trail")
+    assert "like Round 1, proposal 2" in page.text_content(".eh-trail")
     assert saved(page, app).rounds[1].like == liked.id
     assert liked.candidate.text not in texts(page)
 
@@ -176,7 +176,7 @@ def test_the_plane_shows_every_candidate_by_mouse_keyboard_and_table(proposed, a
     page.keyboard.press("Home")
     leftmost = page.text_content("#eh-plane .eh-tip")
     page.keyboard.press("ArrowRight")
-    assert wait_until(lambda: page.text_content("#eh-plane .eh-tip") != leftmost, 30)
+    until(lambda: page.text_content("#eh-plane .eh-tip") != leftmost)
     page.keyboard.press("Escape")  # what a point says lies over what is below it
     page.click("#eh-plane details summary")
     assert len(page.query_selector_all("#eh-plane tbody tr")) == count
@@ -242,7 +242,7 @@ def test_marks_in_quick_succession_all_count(proposed):
         "if (keep.checkVisibility()) keep.click(); }"
     )
     page.wait_for_function(
-        "count => document.querySelectorAll('.eh-kept li').length >= count", arg=count, timeout=20_000
+        "count => document.querySelectorAll('.eh-kept li').length >= count", arg=count, timeout=60_000
     )
 
 
@@ -252,7 +252,7 @@ def test_cards_can_be_marked_while_more_like_one_of_them_is_written(proposed, sl
     press(page, "like", 1)
     page.wait_for_selector("#eh-live .eh-card")
     press(page, "drop", 2)
-    page.wait_for_selector(".eh-card-dropped", timeout=15_000)
+    page.wait_for_selector(".eh-card-dropped", timeout=60_000)
     assert page.is_enabled("#eh-stop")
     page.click("#eh-stop")
     wait_for_status(page, "Stopped")
@@ -263,7 +263,7 @@ def test_an_audit_whose_writer_cannot_be_reached_says_so_and_can_be_run_again(pr
     choose_writer(page, "openai:m@http://127.0.0.1:9/v1")
     page.click("#eh-audit-panel > button")
     page.click("#eh-run-audit")
-    page.wait_for_selector("#eh-audit .eh-status-error:has-text('cannot be reached')", timeout=30_000)
+    page.wait_for_selector("#eh-audit .eh-status-error:has-text('cannot be reached')", timeout=60_000)
     assert page.is_enabled("#eh-run-audit")
     assert page.is_enabled("#eh-propose")
     assert not page.is_enabled("#eh-stop")

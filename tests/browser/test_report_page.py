@@ -4,6 +4,7 @@ import pytest
 from support.sessions import a_session
 
 from mediator.report import as_html
+from mediator.report_parts import EVERYTHING
 
 pytestmark = pytest.mark.browser
 
@@ -15,7 +16,7 @@ def show(browser, tmp_path):
 
     def show(session, width=1024, language="en", **options):
         path = tmp_path / "page.html"
-        path.write_text(as_html(session, language), encoding="utf-8")
+        path.write_text(as_html(session, language, parts=EVERYTHING), encoding="utf-8")
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
         page = context.new_page()

@@ -1,7 +1,6 @@
 """The Sessions tab in headless Chromium, on a real store: find, rename, duplicate, delete, export, import, keyboard."""
 
 import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -203,8 +202,13 @@ def test_deleting_the_session_that_is_open_leaves_its_page(page, tab):
     open_tab(page, tab, f"?session={session.id}")
     button(page, "Delete", "Open here").click()
     page.get_by_role("alertdialog").get_by_role("button", name="Delete for good").click()
-    page.wait_for_url(tab.url + "/" if not tab.url.endswith("/") else tab.url)
+    page.wait_for_url(f"{tab.url.rstrip('/')}/#deleted")
+    wait_for_answer(page, "The session that was open is deleted. A new one begins under Mediate.")
+    assert page.get_by_role("tab", name="Sessions").get_attribute("aria-selected") == "true"
     assert tab.store.list() == []
+    page.get_by_role("tab", name="First").click()
+    page.get_by_role("tab", name="Sessions").click()
+    page.wait_for_function("document.querySelector('#eh-sessions-answer').textContent.trim() === ''")
 
 
 def test_each_format_is_saved_and_the_json_is_imported_again(page, tab):
@@ -240,7 +244,7 @@ def test_a_redacted_export_shows_how_much_is_replaced_and_keeps_what_was_typed(p
     page.locator("[data-panel] textarea").fill("Anna\nCarver House = a house\nFrieda")
     page.wait_for_function("document.querySelector('.eh-preview')?.textContent.includes('Not found: Frieda.')")
     replaced = count + as_json(a_session("Kitchen")).count("Carver House")
-    assert page.text_content(".eh-preview") == f"{replaced} places will be replaced. Not found: Frieda."
+    assert page.text_content(".eh-preview") == f"{replaced} passages will be replaced. Not found: Frieda."
     assert "descriptions that give somebody away are not found" in page.text_content("[data-panel]")
     panel = page.locator("[data-panel]")
     panel.get_by_label("Everything, to import again (JSON)").check()
@@ -254,6 +258,36 @@ def test_a_redacted_export_shows_how_much_is_replaced_and_keeps_what_was_typed(p
     assert page.input_value("[data-panel] textarea").startswith("Anna")
     assert "Not found" in page.text_content(".eh-preview")
     assert panel.get_by_label("Everything, to import again (JSON)").is_checked()
+
+
+def test_what_may_be_confidential_is_in_the_file_only_once_its_box_is_ticked(page, tab):
+    tab.store.add(a_session("Kitchen"))
+    open_tab(page, tab)
+    private = {
+        "Ratings and notes": "If it is kept up",
+        "Feedback and history": "Ask Anna first",
+        "Proposals not kept": "For two months nobody",
+    }
+
+    def in_it(kind):
+        _, text = save(page, "Kitchen", kind)
+        return {name for name, words in private.items() if words in text}
+
+    assert in_it("Page to print (HTML)") == set()
+    panel, said = page.locator("section[data-panel]"), page.locator(".eh-contents")
+    assert "Left out: proposals not kept; ratings and notes; feedback," in said.inner_text()
+    panel.get_by_label("Ratings and notes").focus()
+    page.keyboard.press("Space")
+    assert "Left out: proposals not kept; feedback," in said.inner_text()
+    assert in_it("Page to print (HTML)") == in_it("Markdown") == {"Ratings and notes"}
+    panel.get_by_label("Feedback and history").check()
+    panel.get_by_label("Proposals not kept").check()
+    assert in_it("Page to print (HTML)") == set(private)
+    for name in private:
+        panel.get_by_label(name).uncheck()
+    assert in_it("Everything, to import again (JSON)") == set(private)
+    assert "In the file: everything" in said.inner_text()
+    assert all(panel.get_by_label(name).is_disabled() for name in private)
 
 
 def test_hostile_words_are_shown_as_words(page, tab):
@@ -307,9 +341,7 @@ def test_a_large_session_is_imported(page, tab):
 def test_a_thousand_sessions_are_shown_by_pages(page, tab):
     for number in range(1000):
         tab.store.create(title=f"Session {number}")
-    started = time.monotonic()
     open_tab(page, tab)
-    assert time.monotonic() - started < 20
     assert "1000 sessions" in page.text_content(".eh-sessions > [role=status]")
     assert titles(page)[0] == "Session 999"
     assert len(titles(page)) == 50

@@ -230,3 +230,30 @@ def test_any_comment_is_taken(comment: str) -> None:
 def test_a_hundred_thousand_characters_at_once(piece: str) -> None:
     # Far more than a comment may have: a search that tries all ways to divide it does not end before the test is ended.
     heard((piece * 100_000)[:100_000])
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "not about cigarettes",
+        "It is about grilling, not about cigarettes.",
+        "It is not about cigarettes, it is about grilling.",
+        "No meals together. It is about grilling, not about cigarettes",
+    ],
+)
+def test_who_rules_out_a_word_of_a_subject_rules_out_the_subject(comment: str) -> None:
+    constraints = heard(comment)
+    assert not constraints.allows_measure(measure("smokers will have one roofed spot"))
+    assert not constraints.allows_measure(measure("the ashtray will stand by the door"))
+    grill = measure("barbecues will go out at nine")
+    assert constraints.allows_measure(grill)
+    assert (
+        constraints.weight(grill) > constraints.weight(measure("two benches will be set up")) or "grill" not in comment
+    )
+
+
+def test_a_new_sentence_takes_over_no_ban() -> None:
+    constraints = heard("No cameras. Lamps at the gate.")
+    assert not allowed(constraints, "two cameras")
+    assert allowed(constraints, "two lamps")
+    assert not allowed(heard("no cameras, lamps"), "two lamps")

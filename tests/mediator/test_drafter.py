@@ -466,3 +466,35 @@ def test_stopped_from_another_thread(encoder: Encoder) -> None:
         list(Drafter(watched).write(brief, watched.cancel))
     thread.join()
     assert watched.scored <= scored_by_then[0] + 1, "only what was under way is scored after Stop"
+
+
+SMOKE = Dispute(
+    view_a=View(
+        text="I live right below the courtyard. The barbecue of the family upstairs goes on until midnight, three "
+        "times a week. The smoke comes into my bedroom, and I have asthma. "
+        "I want barbecuing to be banned from the courtyard."
+    ),
+    view_b=View(
+        text="The courtyard is the only place where our children and the neighbours meet. We pay the same service "
+        "charge as everybody else. In summer we grill with three families, and we always clean up. We want to grill at "
+        "weekends without having to ask anybody."
+    ),
+)
+ANOTHER_SUBJECT = re.compile(r"smok(?:ers?|ing)\b|ashtray|cigarette|fridge|instrument|stove|incense|washing up")
+
+
+@pytest.mark.parametrize("comment", ["", "It is about grilling, not about cigarettes."])
+def test_smoke_of_a_barbecue_is_not_that_of_cigarettes(draft: Draft, comment: str) -> None:
+    texts = draft(SMOKE, Strategy.COT_FEEDBACK, comments=(comment,) if comment else ())
+    assert not [text for text in texts if ANOTHER_SUBJECT.search(text)]
+    assert sum(bool(re.search(r"barbecue|grill|charcoal", text)) for text in texts) >= 3
+
+
+def test_smoke_without_a_barbecue_is_that_of_cigarettes(draft: Draft) -> None:
+    dispute = Dispute(
+        view_a=View(text="The smoke from the balcony below comes into our bedroom. It should stop."),
+        view_b=View(text="I live here too, and I want to smoke on my own balcony after work."),
+    )
+    texts = draft(dispute, Strategy.COT_FEEDBACK)
+    assert any("smok" in text for text in texts)
+    assert not any(re.search(r"barbecue|grill|charcoal", text) for text in texts)

@@ -48,6 +48,21 @@ def test_swapping_the_sides_swaps_the_scores_exactly(
         assert -1.001 <= here.raw_a <= 1.001
 
 
+def test_no_bar_is_surer_than_the_texts_that_its_error_was_measured_on(scorer: EmpathyModel) -> None:
+    lowest, highest = empathy.ERROR_SEEN
+    ends = [
+        (empathy.score_at(end + empathy.DEVIATION_ERROR) - empathy.score_at(end - empathy.DEVIATION_ERROR)) / 2
+        for end in empathy.ERROR_SEEN
+    ]
+    # A text that repeats a view lies far out: there the curve alone would make its error vanish.
+    near, far = scorer.score(DISPUTE, [CHILD.as_text(), "Bricks."])
+    assert near.score_b > empathy.score_at(highest)
+    assert near.score_error_b == pytest.approx(ends[1])
+    assert ends[1] > 0.03
+    assert far.score_a < empathy.score_at(lowest)
+    assert far.score_error_a == pytest.approx(ends[0])
+
+
 @settings(max_examples=20, deadline=None)
 @given(VIEWS, VIEWS, st.permutations(PROPOSALS), st.integers(1, 3))
 def test_a_score_does_not_depend_on_the_batch(

@@ -64,6 +64,24 @@ def test_files_and_servers_are_added_once_kept_and_taken_off(mine, data, monkeyp
     assert mine.exists()
 
 
+@pytest.mark.parametrize(
+    ("typed", "url"),
+    [("127.0.0.1:8080/v1", "http://127.0.0.1:8080/v1"), ("localhost:8080", "http://localhost:8080"),
+     ("[::1]:8080/v1/", "http://[::1]:8080/v1")],
+)  # fmt: skip
+def test_the_scheme_of_an_address_of_this_computer_may_be_left_out(typed, url):
+    added = own_models.add_server("qwen3", typed)
+    assert (added.name, added.destination) == (f"openai:qwen3@{url}", None)
+
+
+@pytest.mark.parametrize("typed", ["api.example.org/v1", "192.168.0.7:8080", "somebody:secret@example.org", "a b"])
+def test_that_of_another_computer_is_asked_for_without_repeating_the_address(typed):
+    with pytest.raises(UnknownModelError, match="Write https:// before it") as caught:
+        own_models.add_server("qwen3", typed)
+    assert typed not in str(caught.value)
+    assert "openai" not in str(caught.value)
+
+
 def test_a_file_that_has_gone_is_not_offered(mine):
     own_models.add_file(str(mine))
     mine.unlink()

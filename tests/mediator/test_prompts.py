@@ -34,6 +34,30 @@ def outside(prompt: Prompt) -> str:
     return text
 
 
+TWO_LANGUAGES = Dispute(view_a=View(text="Ich will nachts schlafen."), view_b=View(text="We want to grill."))
+
+
+@pytest.mark.parametrize(
+    ("summary", "language", "named"),
+    [
+        ("", "en", "use English."),
+        ("", "de", "use German."),
+        ("", "xx", "use English."),
+        ("Il s'agit du barbecue dans la cour.", "de", "use the language of the summary."),
+    ],
+)
+def test_views_in_two_languages_are_answered_in_the_language_of_neither_side(
+    summary: str, language: str, named: str
+) -> None:
+    dispute = TWO_LANGUAGES.model_copy(update={"summary": summary})
+    as_it_stands, exchanged = (
+        build(Brief(each, Strategy.SINGLE, language=language)).system for each in (dispute, dispute.swapped())
+    )
+    assert named in as_it_stands
+    assert as_it_stands == exchanged, "nobody's language comes first because their view does"
+    assert "view A" not in as_it_stands
+
+
 @pytest.mark.parametrize("strategy", list(Strategy))
 def test_structure(strategy: Strategy) -> None:
     prompt = build(Brief(DOGS, strategy, count=3, comments=("no cameras",), earlier=earlier("Share the meadow.")))

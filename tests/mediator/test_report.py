@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from support.sessions import TEXTS, a_session, sessions
 
-from mediator.report import as_html, as_json, as_markdown, from_json
+from mediator.report import Parts, as_html, as_json, as_markdown, from_json
 from mediator.report_content import LANGUAGES, _words
 from mediator.report_markdown import escaped
+from mediator.report_parts import EVERYTHING
 from mediator.session import Form, Session
 
 HOSTILE = (
@@ -79,8 +80,8 @@ def hostile(session: Session) -> Session:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_page_says_everything_in_order(language):
-    text = Page(as_html(a_session(), language)).text
-    markdown = as_markdown(a_session(), language)
+    text = Page(as_html(a_session(), language, parts=EVERYTHING)).text
+    markdown = as_markdown(a_session(), language, parts=EVERYTHING)
     say = _words(language)
     edited = TEXTS[0].replace("ten", "eleven")
     order = [
@@ -123,12 +124,93 @@ def test_the_page_says_how_sure_the_bars_are_where_that_is_known(language):
     assert from_json(as_json(unsure), "a file") == unsure
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_was_not_measured_for_its_language_has_no_bars(language):
+    plain, say = a_session(), _words(language)
+
+    def foreign(proposal):
+        scores = proposal.candidate.scores.unmeasured()
+        return proposal.model_copy(update={"candidate": proposal.candidate.model_copy(update={"scores": scores})})
+
+    rounds = [
+        entry.model_copy(
+            update={"proposals": tuple(foreign(one).model_copy(update={"edits": ()}) for one in entry.proposals)}
+        )
+        for entry in plain.rounds
+    ]
+    session = plain.model_copy(update={"rounds": tuple(rounds)})
+    assert say["only_english"] in Page(as_html(session, language)).text
+    assert 'class="bar"' not in as_html(session, language)
+    assert "/ 100" not in as_markdown(session, language)
+    assert from_json(as_json(session), "a file") == session
+
+
 def test_both_sides_are_shown_alike():
-    html = as_html(a_session())
+    html = as_html(a_session(), parts=EVERYTHING)
     assert html.count('class="side"') == 4  # now, and as they were in round 1
     assert html.count('class="fill-a"') == html.count('class="fill-b"') == 5
     assert "About equal, close to both" in html
     assert "Closer to Anna Berger, fairly close to both" in html
+
+
+ASKED_FOR = {
+    "ratings": ("If it is kept up.", "Simple.", "Ms Caretaker", " of 5"),
+    "history": ("Ask Anna first", TEXTS[0], "We like long evenings.", "stopped by somebody", "From round 2, no. 1"),
+    "others": (TEXTS[2],),
+}
+
+
+@pytest.mark.parametrize("asked", [(), ("ratings",), ("history",), ("others",), tuple(ASKED_FOR)])
+def test_what_may_be_confidential_is_on_the_page_only_where_it_is_asked_for(asked):
+    parts = Parts(**{name: name in asked for name in ASKED_FOR})
+    html, markdown = as_html(a_session(), parts=parts), as_markdown(a_session(), parts=parts)
+    for page in (Page(html).text, "".join(token.content + " " for token in shown(markdown))):
+        for name, texts in ASKED_FOR.items():
+            assert [words in page for words in texts] == [name in asked] * len(texts), name
+        assert TEXTS[0].replace("ten", "eleven") in page
+        assert "edited by the mediator" in page
+        assert "models.example.org" in page
+    if not asked:
+        assert (html, markdown) == (as_html(a_session()), as_markdown(a_session()))
+
+
+def test_a_proposal_that_was_rated_only_does_not_betray_that_it_was():
+    content = a_session().model_dump(round_trip=True)
+    rated = {"rater": "a", "value": 1, "note": "", "made_at": a_session().created_at}
+    content["rounds"][0]["proposals"][2]["ratings"] = [rated]
+    session = Session.model_validate(content)
+    assert "Nobody cooks" in as_html(session, parts=EVERYTHING)
+    assert "Nobody cooks" not in as_html(session, parts=Parts(others=True))
+
+
+def test_where_none_was_kept_the_others_are_there_unless_they_are_left_out():
+    session = a_session(keep=False)
+    assert as_html(session) == as_html(session, parts=Parts(others=True))
+    html = as_html(session, parts=Parts(others=False))
+    assert "No proposal was kept so far." in html
+    assert not any(text[:40] in html for text in (*TEXTS, TEXTS[0].replace("ten", "eleven")))
+
+
+def test_earlier_views_are_shown_once_for_all_the_rounds_they_were_those_of():
+    session = a_session()
+    first, last = session.rounds
+    other = last.dispute.model_copy(update={"view_b": last.dispute.view_b.model_copy(update={"text": "No rota."})})
+    disputes = [first.dispute, first.dispute, first.dispute, other, first.dispute, other, last.dispute]
+
+    def rounds(numbers):
+        return tuple(
+            first.model_copy(update={"id": f"{number:032x}", "number": number, "dispute": disputes[number - 1]})
+            for number in numbers
+        )
+
+    def headings(numbers):
+        html = as_html(session.model_copy(update={"rounds": rounds(numbers)}), parts=EVERYTHING)
+        return [part.partition("</h3>")[0] for part in html.split("<h3>") if part.startswith("The views as they were")]
+
+    start = "The views as they were in "
+    assert headings([1, 2, 3, 4, 7]) == [f"{start}rounds 1 to 3", f"{start}round 4"]
+    assert headings(range(1, 8)) == [f"{start}rounds 1, 2, 3 and 5", f"{start}rounds 4 and 6"]
+    assert headings([7]) == []
 
 
 def test_without_a_kept_one_the_selected_ones_of_the_last_round_are_shown_first():
@@ -177,7 +259,7 @@ def test_who_wrote_and_where_the_text_went(model, said, monkeypatch):
 
 
 def test_the_html_page_needs_nothing_and_runs_nothing():
-    html = as_html(hostile(a_session()))
+    html = as_html(hostile(a_session()), parts=EVERYTHING)
     page = Page(html)
     allowed = {
         "html", "head", "meta", "title", "style", "body", "svg", "defs", "pattern", "rect", "circle", "table", "tbody",
@@ -206,8 +288,8 @@ def shown(markdown):
 
 
 def test_nobodys_words_become_markup_in_markdown():
-    tokens = list(shown(as_markdown(hostile(a_session()))))
-    plain = list(shown(as_markdown(a_session())))
+    tokens = list(shown(as_markdown(hostile(a_session()), parts=EVERYTHING)))
+    plain = list(shown(as_markdown(a_session(), parts=EVERYTHING)))
     for kind in ("heading_open", "table_open", "hr", "bullet_list_open", "list_item_open", "strong_open", "em_open"):
         assert [token.type for token in tokens].count(kind) == [token.type for token in plain].count(kind), kind
     kinds = {token.type for token in tokens}
@@ -250,8 +332,8 @@ def test_escaped_text_is_shown_as_it_is(text):
 @PAGES
 def test_any_session_makes_a_page_in_each_language(session):
     for language in (*LANGUAGES, "fr"):
-        Page(as_html(session, language))
-        list(shown(as_markdown(session, language)))
+        Page(as_html(session, language, parts=EVERYTHING))
+        list(shown(as_markdown(session, language, parts=EVERYTHING)))
 
 
 def test_both_languages_have_the_same_words():

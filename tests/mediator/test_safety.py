@@ -37,6 +37,13 @@ def kinds(text: str) -> list[str]:
         ("threat", "There have been death\nthreats in my letter box."),
         ("threat", "Er hat gedroht, mich umzubringen."),
         ("threat", "Sie hat meine Kinder bedroht."),
+        ("threat", "Er hat gedroht, mich umzubringen, und ich glaube es ihm."),
+        ("threat", "Mein Nachbar bringt mich noch um."),
+        ("threat", "Ich fürchte, er will mich umbringen."),
+        ("threat", "Er wollte mir etwas antun."),
+        ("violence", "Sie wollte mich erwürgen."),
+        ("violence", "Sie wollte mich erwuergen."),
+        ("violence", "Er hat mich gewuergt."),
         ("fear", "I'm scared of my neighbour."),
         ("fear", "I fear for my life when he is on the stairs."),
         ("fear", "Ich habe Angst vor ihm."),
@@ -44,6 +51,11 @@ def kinds(text: str) -> list[str]:
         ("self_harm", "Sometimes I want to kill myself."),
         ("self_harm", "Er hat von Selbstmord gesprochen."),
         ("self_harm", "Ich will nicht mehr leben."),
+        ("self_harm", "Ich habe daran gedacht, mich umzubringen."),
+        ("self_harm", "Manchmal möchte ich mich umbringen."),
+        ("self_harm", "Dann bringe ich mich um."),
+        ("self_harm", "Sie hat versucht, sich das Leben zu nehmen."),
+        ("self_harm", "Ich wollte mir etwas antun."),
         ("abuse", "As a child I was abused by my stepfather."),
         ("abuse", "Ich wurde als Kind missbraucht."),
         ("weapons", "He came to the door with a knife."),
@@ -59,6 +71,22 @@ def kinds(text: str) -> list[str]:
 def test_what_is_noticed(kind: str, text: str) -> None:
     assert kind in kinds(text)
     assert kind in kinds(f"{'The hall is cold. ' * 20}{text.upper()} And more.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("threat", "Er hat gedroht, mich umzubringen."),
+        ("threat", "Ich fürchte, er will mich umbringen."),
+        ("threat", "Ich habe Angst, dass mein Mann mich umbringt."),
+        ("violence", "Sie wollte mich erwürgen."),
+        ("violence", "Er stieß mich und hat mich gewürgt."),
+        ("self_harm", "Ich habe daran gedacht, mich umzubringen."),
+        ("self_harm", "Sometimes I want to kill myself."),
+    ],
+)
+def test_who_is_meant_tells_self_harm_from_threats(kind: str, text: str) -> None:
+    assert kinds(text) == [kind]
 
 
 HARMLESS = """\
@@ -96,6 +124,7 @@ Ich habe Angst um die Bäume. Ich habe Angst vor Hunden.
 Gewaltfreie Kommunikation hilft. Höhere Gewalt war es nicht. Es gab nie Gewalt hier.
 Ein Küchenmesser lag in der Spüle. Die Waffeln waren gut.
 Ein Fotoshooting im Park. Das ist Machtmissbrauch. Todmüde kam ich heim.
+Die Stimmung bringt mich um. Dieser Lärm bringt uns noch um. Das bringt mich fast um.
 Wir wurden nicht bedroht. Die Kinder schlagen den Ball gegen die Wand.
 """.splitlines()
 

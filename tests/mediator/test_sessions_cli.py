@@ -14,7 +14,7 @@ import pytest
 from support.stored import FORM, candidate, filled, start
 
 from mediator.session import Form, Session, SideForm
-from mediator.sessions_cli import write_file
+from mediator.sessions_export_cli import write_file
 from mediator.store import FILE_NAME, Store, default_store
 from ui.cli import main
 
@@ -166,6 +166,26 @@ def test_an_export_can_be_redacted(capsys, session, tmp_path):
     assert "some names and places were replaced in this copy." in text
     run(capsys, "export", session.id, "--out", str(out), "--force")
     assert "were replaced" not in out.read_text(encoding="utf-8")
+
+
+PRIVATE = {"--ratings": ("better",), "--history": ("cheaper", "before nine"), "--others": ("Signs tell",)}
+
+
+@pytest.mark.parametrize("name", ["x.md", "x.html"])
+@pytest.mark.parametrize("asked", [(), ("--ratings",), ("--history", "--others"), ("--no-others",)])
+def test_what_may_be_confidential_is_exported_only_where_it_is_asked_for(capsys, session, tmp_path, name, asked):
+    _, _, err = run(capsys, "export", session.id, "--out", str(tmp_path / name), *asked)
+    text, left_out = (tmp_path / name).read_text(encoding="utf-8"), err.partition("Left out: ")[2]
+    for option, texts in PRIVATE.items():
+        assert [words in text for words in texts] == [option in asked] * len(texts), option
+        assert (f"({option})" in left_out) == (option not in asked)
+
+
+def test_json_holds_everything_and_says_so(capsys, session, tmp_path):
+    _, _, err = run(capsys, "export", session.id, "--out", str(tmp_path / "x.json"), "--no-others")
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert all(words in text for texts in PRIVATE.values() for words in texts)
+    assert "The file holds everything" in err
 
 
 def test_a_file_that_is_there_is_not_overwritten_without_force(capsys, session, tmp_path):

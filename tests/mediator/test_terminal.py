@@ -106,6 +106,18 @@ def test_the_picture_says_how_sure_the_bars_are_and_whether_the_order_means_anyt
     assert "±" not in drawn(Terminal(), 80)
 
 
+def test_what_was_not_measured_for_its_language_has_no_bars():
+    picture = Picture(stream := Terminal(), 60)
+    scores = SCORES[0].unmeasured()
+    candidate = DONE.candidates[0].model_copy(update={"scores": scores})
+    picture.scored(1, "Hunde laufen frei.", scores)
+    picture.notes(replace(DONE, candidates=(candidate,), below_floor=1), 1, "single")
+    shown = " ".join(stream.shown().split())
+    assert "1. not measured for this language Hunde laufen frei." in shown
+    assert "made from English texts" in shown
+    assert not any(words in shown for words in ("gap", "█", "close to", "tell them apart"))
+
+
 def test_colours_only_on_a_terminal_and_not_with_no_color(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     assert "\x1b[" not in drawn(Terminal(), 80)

@@ -67,6 +67,17 @@ def test_the_verdict_in_a_sentence(result, said):
     assert Reader(audit_view(result, NAMES, "de")).texts[1] != verdict
 
 
+def test_no_place_is_said_to_be_favoured_by_scores_that_say_nothing():
+    lone = candidate("Teilt den Saal.", 0.9, 0.5)
+    foreign = lone.model_copy(update={"scores": lone.scores.unmeasured()})
+    done = MediationDone((), (foreign,), {}, {})
+    result = SwapAudit(verdict="differs", original=done, swapped=done, only_original=(foreign,), position_bias=0.2)
+    shown = read(result)
+    assert "made from English texts" in shown.texts[1]
+    assert "0.20" not in shown.text
+    assert "not measured for this language" in shown.texts
+
+
 def test_the_bars_are_those_of_the_same_people_in_both_columns():
     bars = read(audit()).all(role="meter")
     assert [(bar["aria-label"], bar["aria-valuenow"]) for bar in bars] == [

@@ -69,10 +69,10 @@ def test_the_strategy_at_work_is_named_only_when_there_are_several(several):
     assert ("Find common ground first" in board.activity("en")) is several
 
 
-def entry(count, scores=EVEN, **changes):
+def entry(finished, scores=EVEN, **changes):
     proposals = tuple(
         Proposal(id=str(number), candidate=candidate(f"Text {number}", scores=scores), rank=number)
-        for number in range(1, count + 1)
+        for number in range(1, finished + 1)
     )
     values = {
         "id": "r", "number": 1, "dispute": DISPUTE, "model": "drafter", "strategy": "single", "count": 4, "rounds": 1,
@@ -84,10 +84,12 @@ def entry(count, scores=EVEN, **changes):
 @pytest.mark.parametrize(
     ("made", "sentence"),
     [
-        (entry(2, timings={"total": 1.25}, stopped_early=True),
+        (entry(2, count=2, timings={"total": 1.25}, stopped_early=True),
          "Done in 1.2 s. 2 proposals, best first. Further passes were not needed."),
-        (entry(2, UNSURE, timings={"total": 1.25}),
+        (entry(2, UNSURE, count=2, timings={"total": 1.25}),
          "Done in 1.2 s. 2 proposals. Their order is no ranking: they differ by less than the measure can tell."),
+        (entry(1, timings={"total": 1.25}),
+         "Done in 1.2 s. 1 proposal. 4 were asked for; the writer gave no more that differ."),
         (entry(1, state="stopped"), "Stopped. The one finished proposal is below."),
         (entry(0, state="stopped"), "Stopped before the first proposal was finished."),
         (entry(0, state="failed", problem="The server is away."), "The server is away."),

@@ -86,7 +86,8 @@ drafts = st.builds(
     LiveDraft,
     index=st.integers(0, 3),
     text=anything,
-    scores=st.sampled_from([None, UNSURE]) | st.builds(Scores, score_a=unit, score_b=unit, raw_a=unit, raw_b=unit),
+    scores=st.sampled_from([None, UNSURE, UNSURE.unmeasured()])
+    | st.builds(Scores, score_a=unit, score_b=unit, raw_a=unit, raw_b=unit),
     done=st.booleans(),
 )
 
@@ -120,6 +121,28 @@ def test_how_sure_the_bars_are_is_drawn_with_the_settled_score_and_not_before(la
     assert errors(drawn(proposal(scores=EVEN), language=language)) == ["", ""]
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_was_not_measured_for_its_language_has_neither_bars_nor_words_of_closeness(language):
+    read = Reader(drawn(proposal(scores=EVEN.unmeasured()), language=language))
+    assert say(language, "status.other_language") in read.texts
+    assert {meter["aria-valuetext"] for meter in read.all("div", role="meter")} == {
+        say(language, "status.other_language")
+    }
+    for key in ("tilt_unclear", "tilt_equal", "warmth_close", "warmth_fairly"):
+        assert say(language, f"status.{key}") not in read.text
+    assert "0.8" not in read.text
+    assert "±" not in read.text
+
+
+def test_the_numbers_add_up_on_the_screen():
+    # To the last digit they are 0.1351 apart; on the screen 0.76 less 0.63 is 0.13.
+    scores = Scores(score_a=0.7649, score_b=0.6298, raw_a=0.5, raw_b=0.5)
+    read = Reader(drawn(proposal(scores=scores)))
+    rows = dict(zip(read.texts, read.texts[1:], strict=False))
+    assert rows["Gap between the two"] == "0.13"
+    assert rows["Tilt (A less B)"].startswith("+0.13")
+
+
 def test_the_numbers_say_how_sure_they_are():
     text = Reader(drawn(proposal(scores=UNSURE))).text
     for words in (
@@ -140,7 +163,7 @@ def test_a_card_offers_everything_and_each_button_says_of_which_card():
     second = [button for button in read.all("button") if button["data-id"] == "p2" and "role" not in button]
     assert [button["data-action"] for button in second] == ["keep", "drop", "edit", "copy", "like"]
     assert all(button["type"] == "button" for button in read.all("button"))
-    assert all(button["aria-label"].endswith(": Option 2") for button in second)
+    assert all(button["aria-label"].endswith(": Proposal 2") for button in second)
     keys = [element["data-focus"] for element in read.all(data_focus=True)]
     assert len(keys) == len(set(keys))
 
@@ -207,7 +230,7 @@ def test_the_numbers_are_folded_away():
     assert rows["Tilt (A less B)"] == "+0.60 (much closer to A)"
     assert rows["Warmth (the lower of the two)"] == "0.30 (far from B)"
     assert rows["Raw cosine to A, to B"] == "0.600, 0.100"
-    assert rows["Written by"] == "Find common ground first"
+    assert rows["Strategy"] == "Find common ground first"
     assert rows["Pass of the strategy"] == "2"
     assert all("open" not in details for details in read.all("details"))
     assert {details["data-key"] for details in read.all("details")} == {
@@ -230,7 +253,10 @@ def test_a_rating_is_a_radio_group_of_five(value):
     shown = proposal() if value is None else rated("Because.", value)
     read = Reader(drawn(shown, names=names_of("The tenants", "", "en")))
     groups = read.all(role="radiogroup")
-    assert [group["aria-label"] for group in groups] == ["How The tenants takes Option 1", "How View B takes Option 1"]
+    assert [group["aria-label"] for group in groups] == [
+        "How The tenants takes Proposal 1",
+        "How View B takes Proposal 1",
+    ]
     first = read.all("button", role="radio")[:5]
     assert [button["aria-label"].split(", ")[0] for button in first] == list("12345")
     assert first[0]["aria-label"] == "1, not acceptable"
@@ -259,7 +285,7 @@ def test_the_kept_ones_lead_to_their_cards():
         ("show", "p3", "2"),
     ]
     assert "Kept (2)" in read.texts
-    assert "Round 2, option 2" in read.texts
+    assert "Round 2, proposal 2" in read.texts
     assert title_of("p3", rounds, "de") == (2, "Runde 2, weiterer Entwurf 1")
     assert title_of("gone", rounds, "en") == (0, "")
 
@@ -285,4 +311,8 @@ def test_the_tilting_sentence_is_marked_in_words_and_each_pull_named():
         assert words in read.text
     even = [SentenceInfluence("One. ", 0, 5, 0.0, 0.0), SentenceInfluence("Two.", 5, 9, 0.0, 0.0)]
     assert "mark" not in Reader(sentence_view(even, NOBODY, "en")).tags
+    assert say("en", "cards.sentences_even") in sentence_view(even, NOBODY, "en")
+    balanced = [SentenceInfluence("One. ", 0, 5, 0.13, 0.0), SentenceInfluence("Two.", 5, 9, -0.13, 0.0)]
+    assert "mark" not in Reader(sentence_view(balanced, NOBODY, "en")).tags
+    assert say("en", "cards.sentences_pull") in sentence_view(balanced, NOBODY, "en")
     assert "single sentence" in sentence_view(even[:1], NOBODY, "en")

@@ -36,6 +36,13 @@ def test_while_a_round_runs_the_one_before_stays():
     assert 'aria-disabled="true"' in shown
 
 
+def test_while_a_round_runs_the_one_it_goes_on_from_is_shown_and_nobody_looks_back():
+    third = entry(3).model_copy(update={"state": "running", "after": 1})
+    session = session_of(entry(1, proposal("1")), entry(2, proposal("2")), third)
+    shown = drawing.board(session, 0, "en", running(third))
+    assert ("Text 1" in shown, "Text 2" in shown, "looking back" in shown) == (True, False, False)
+
+
 def test_a_round_that_failed_says_why_and_hides_no_tag():
     failed = entry(1).model_copy(update={"state": "failed", "problem": "No <b>connection</b>."})
     shown = drawing.board(session_of(failed), 0, "en")
@@ -81,9 +88,31 @@ def test_a_hundred_rounds_are_drawn_whole():
     assert picture.count('class="eh-point"') > 1600
 
 
+@pytest.mark.parametrize(("language", "words"), [("en", "made from English texts"), ("de", "an englischen Texten")])
+def test_bars_that_say_nothing_are_said_to_and_are_no_points_of_the_picture(language, words):
+    def of(session):
+        return drawing.board(session, 0, language), drawing.picture(session, language)
+
+    one = proposal("1")
+    scores = one.candidate.scores.unmeasured()
+    foreign = one.model_copy(update={"candidate": one.candidate.model_copy(update={"scores": scores})})
+    board, picture = of(session_of(entry(1, foreign)))
+    assert words in board
+    assert "eh-point" not in picture
+    board, picture = of(session_of(entry(1, one)))
+    assert words not in board
+    assert "eh-point" in picture
+
+
+def test_ready_made_measures_are_said_to_be_such_and_what_a_model_wrote_is_not():
+    assert "ready-made measures" in drawing.board(session_of(entry(1, proposal("1"))), 0, "en")
+    written = entry(1, proposal("1")).model_copy(update={"model": "claude"})
+    assert "ready-made measures" not in drawing.board(session_of(written), 0, "en")
+
+
 def test_the_points_are_named_by_round_and_place():
     picture = drawing.picture(session_of(entry(3, proposal("1"), proposal("2", rank=None))), "en")
-    assert "Round 3, option 1" in picture
+    assert "Round 3, proposal 1" in picture
     assert picture.count("Text 2") > 0
 
 

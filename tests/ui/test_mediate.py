@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import aclosing
+from itertools import pairwise
 from types import SimpleNamespace
 
 import fastapi
@@ -15,6 +16,7 @@ from tests.support.patience import PATIENCE, until
 from tests.support.scripted import ScriptedWriter, whole
 from tests.ui.test_auditing import Watched
 from tests.ui.test_running import Endless, OneWriter
+from ui import mediate_rounds
 from ui.http_guard import ARRIVED
 from ui.mediate import MediateTab
 from ui.workspace import Workspace
@@ -134,6 +136,14 @@ def test_typing_that_changes_nothing_of_the_cards_does_not_draw_them_again(desk_
     assert desk.page.board not in desk.tick("window")
 
 
+@pytest.mark.parametrize(("typed", "used"), [(-5, 0), (1e20, 2**31 - 1), (None, None), (7, None)])
+def test_a_seed_out_of_range_is_put_right_and_the_rest_is_saved(desk_with, typed, used):
+    desk = desk_with(ScriptedWriter())
+    told = desk.tab.on_typed(desk.values(seed=typed, summary="A library."), desk.request("window"))
+    assert told.get(desk.page.fields.seed) == used
+    assert desk.workspace.open(desk.session_id).form.summary == "A library."
+
+
 def test_what_is_typed_while_a_press_of_propose_waits_its_turn_is_kept(desk_with):
     desk = desk_with(ScriptedWriter(whole("one", "two")))
     desk.tab.on_load(desk.request("window"))
@@ -147,6 +157,30 @@ def test_what_is_typed_while_a_press_of_propose_waits_its_turn_is_kept(desk_with
     asyncio.run(press())
     session = desk.workspace.open(desk.session_id)
     assert (session.form.summary, session.rounds[0].dispute.summary) == ("A library.", "")
+
+
+def test_between_two_drawings_of_what_is_written_the_page_rests(desk_with, monkeypatch):
+    rested, drawn = [], []
+
+    async def rest(seconds):
+        rested.append(seconds)
+        await asyncio.sleep(seconds)
+
+    monkeypatch.setattr(mediate_rounds, "asyncio", SimpleNamespace(sleep=rest, to_thread=asyncio.to_thread))
+    desk = desk_with(Endless())
+    desk.propose()
+    desk.tab.on_load(desk.request("window"))
+
+    async def watch():
+        async with aclosing(desk.tab.on_attach(desk.session_id, desk.request("window"))) as updates:
+            async for update in updates:
+                if desk.page.live in update:
+                    drawn.append(sum(rested))
+                if len(drawn) == 4:
+                    return
+
+    asyncio.run(asyncio.wait_for(watch(), PATIENCE))
+    assert all(later - earlier > 1 / 14 for earlier, later in pairwise(drawn)), "more than 14 drawings a second"
 
 
 def test_a_window_that_turns_to_another_dispute_gets_no_more_of_the_first(desk_with):

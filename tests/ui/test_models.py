@@ -141,8 +141,10 @@ def test_ones_own_files_and_servers_say_what_they_need_or_what_is_wrong(tmp_path
         own_models.add_file(str(path))
     own_models.add_server("m<b>", "https://api.example.org/v1")
     gone.unlink()
-    html = model_list("en", Jobs(), Tests(), loaded=(f"gguf:{good}",))
+    away = ("claude", "openai:m<b>@https://api.example.org/v1")
+    html = model_list("en", Jobs(), Tests(), loaded=(f"gguf:{good}", *away))
     assert "<b>" not in html
+    assert html.count("loaded now") == 1
     shown = card(html, f"gguf:{tmp_path}/a&lt;b&gt;&amp;.gguf")
     assert "Memory needed</dt><dd>about " in shown
     assert "loaded now" in shown

@@ -128,7 +128,7 @@ def typed(*lines: str) -> str:
             questions += 1
             os.write(master, waiting.pop(0).encode() + b"\n")
     os.close(master)
-    process.wait(timeout=20)
+    process.wait(timeout=60)
     return seen.decode()
 
 

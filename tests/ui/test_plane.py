@@ -20,7 +20,7 @@ def scores(a, b, half=None):
 
 
 def point(identity="p1", a=0.8, b=0.8, **more):
-    return PlanePoint(identity, more.pop("round", 1), more.pop("title", "Option 1"), more.pop("text", "Share."),
+    return PlanePoint(identity, more.pop("round", 1), more.pop("title", "Proposal 1"), more.pop("text", "Share."),
                       scores(a, b, more.pop("half", None)), **more)  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def test_the_floor_and_the_better_corner_are_named():
 
 def test_the_table_has_every_point():
     html = plane(
-        [point("p1", 0.9, 0.5, round=1), point("p2", round=2, title="Option 2", mark="kept", text="word " * 50)],
+        [point("p1", 0.9, 0.5, round=1), point("p2", round=2, title="Proposal 2", mark="kept", text="word " * 50)],
         NOBODY,
         "en",
     )
@@ -120,8 +120,8 @@ def test_the_table_has_every_point():
     assert [head["scope"] for head in read.all("th")] == ["col"] * 6
     assert read.tags.count("tr") == 3
     rows = read.texts[read.texts.index("Begins") + 1 :]
-    assert rows[:6] == ["1", "Option 1", "0.40", "0.50", "much closer to A, fairly close to both", "Share."]
-    assert rows[6:8] == ["2", "Option 2 (kept, none better in both)"]
+    assert rows[:6] == ["1", "Proposal 1", "0.40", "0.50", "much closer to A, fairly close to both", "Share."]
+    assert rows[6:8] == ["2", "Proposal 2 (kept, none better in both)"]
     assert len(rows[11]) <= 60
     assert [(button["data-action"], button["data-id"], button["data-round"]) for button in read.all("button")] == [
         ("show", "p1", "1"),

@@ -2,7 +2,6 @@
 
 import html
 import json
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -164,11 +163,45 @@ def test_an_export_in_german_has_german_words(tab, store):
     assert "[Name 1]" in json.loads(file)["text"]
 
 
-def test_the_preview_counts_places_and_names_what_is_not_found(tab, store):
+@pytest.mark.parametrize("kind", ["html", "markdown"])
+def test_what_may_be_confidential_is_exported_only_where_its_box_is_ticked(tab, store, kind):
+    session = store.add(a_session())
+    private = {"ratings": "If it is kept up", "history": "Ask Anna first", "others": "For two months nobody"}
+
+    def exported(**data):
+        *_, file = act(tab, action="export", id=session.id, format=kind, language="en", **data)
+        return {part for part, words in private.items() if words in json.loads(file)["text"]}
+
+    assert exported() == exported(parts=[]) == exported(parts="ratings") == exported(parts=["dropped", {}]) == set()
+    for part in private:
+        assert exported(parts=[part]) == {part}
+    assert exported(parts=list(private)) == set(private)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kept", [0, 2])
+def test_the_panel_says_what_will_be_in_the_file(language, kept):
+    summary = a_summary().model_copy(update={"kept": kept})
+    text = session_list([summary], View(panel="export", target=summary.id), language, searched=False)
+    boxes = [part.partition(">")[0] for part in text.split('name="eh-part"')[1:]]
+    assert [" checked" in box for box in boxes] == [False, False, kept == 0]
+    line, _, shown = text.partition('data-sentences="')[2].partition("</p>")[0].partition('">')
+    sentences = json.loads(html.unescape(line))
+    assert html.unescape(shown) == sentences["" if kept else "others"]
+    assert sentences["json"] == say(language, "sessions.contents_json")
+    assert len(sentences) == 9
+    for names, sentence in sentences.items():
+        for part in ("ratings", "history", "others"):
+            words, (held, left) = say(language, f"sessions.held_{part}"), (sentence.split(". ") * 2)[:2]
+            assert names == "json" or ((words in held) == (part in names.split()) != (words in left)), sentence
+        assert names == "json" or (say(language, "sessions.held_kept", count=kept) in sentence) == (kept > 0)
+
+
+def test_the_preview_counts_passages_and_names_what_is_not_found(tab, store):
     session = store.add(a_session())
     count = as_json(store.get(session.id)).count("Anna")
     assert tab.preview([session.id, "Anna\nanna\nFrieda\nBert = x", "en"]) == (
-        f"{count} places will be replaced. Not found: Frieda, Bert."
+        f"{count} passages will be replaced. Not found: Frieda, Bert."
     )
     assert tab.preview([session.id, "Anna\n" * (MOST_WORDS + 1), "en"]).startswith("The list is too long")
     assert "no session" in tab.preview(["0" * 32, "Anna", "en"])
@@ -265,19 +298,32 @@ def test_a_private_session_is_listed_in_its_own_window_only(tab, store):
     assert len(store.list()) == 1
 
 
-def test_a_thousand_sessions_stay_usable():
+def test_a_thousand_sessions_take_no_more_questions_to_the_store_than_ten():
     store = Store(None)  # filling a file would take most of the time
     with gr.Blocks(analytics_enabled=False):
         tab = SessionsTab(Workspace(Engine(), store))
-    for number in range(1000):
-        store.create(Form(side_a=SideForm(text=f"View {number} of the kitchen " * 20)), f"Session {number}")
-    started = time.perf_counter()
-    view, listed, _ = tab.on_look(View(), "", "", None)
-    view, listed, _, _ = act(tab, view, action="page", page=19)
-    _, found, _ = tab.on_look(view, "session 77 kitchen", "", None)
-    assert time.perf_counter() - started < 5
+
+    def add(numbers):
+        for number in numbers:
+            store.create(Form(side_a=SideForm(text=f"View {number} of the kitchen " * 20)), f"Session {number}")
+
+    def look():
+        """List, turn the page and search; returns what was asked of the store too."""
+        asked = []
+        store._connections._writer.set_trace_callback(asked.append)
+        view, _, _ = tab.on_look(View(), "", "", None)
+        view, listed, _, _ = act(tab, view, action="page", page=19)
+        _, found, _ = tab.on_look(view, "session 77 kitchen", "", None)
+        store._connections._writer.set_trace_callback(None)
+        return asked, listed, found
+
+    add(range(70, 80))
+    of_ten, _, _ = look()
+    add([*range(70), *range(80, 1000)])
+    of_thousand, listed, found = look()
+    assert of_thousand == of_ten != []
     assert "951 to 1000 of 1000" in listed
-    assert found.count("<li") == 19
+    assert (listed.count("<li"), found.count("<li")) == (PAGE_SIZE, 19)
     assert len(listed) < 200_000
 
 

@@ -36,16 +36,16 @@ def test_every_round_is_a_button_and_the_shown_one_is_said():
     assert [button.get("aria-current") for button in buttons] == ["step", None]
     assert "2 proposals" in read.texts
     assert "1 proposal" in read.texts
-    assert "You are looking at round 1." in read.text
-    assert "looking at" not in Reader(trail(rounds, 2, "en", False)).text
 
 
 def test_a_round_says_what_led_to_it():
     first = a_round(1, [proposal("p1", 1), proposal("p2", 2)])
     like, gone = a_round(2, like="p2", comment="less\nenforcement"), a_round(3, like="deleted")
     read = Reader(trail([first, like, gone], 3, "en", False))
-    assert "like Round 1, option 2, “less enforcement”" in read.texts
+    assert "like Round 1, proposal 2, “less enforcement”" in read.texts
     assert "like an earlier proposal" in read.texts
+    aside = a_round(4, after=1, comment="cheaper")
+    assert "from round 1, “cheaper”" in Reader(trail([first, like, gone, aside], 4, "en", False)).texts
     long = Reader(trail([a_round(1, comment="word " * 60)], 1, "en", False))
     assert max(map(len, long.texts)) <= 48
     assert len(long.one("button")["title"]) > 200

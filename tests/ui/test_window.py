@@ -66,7 +66,7 @@ def screen() -> Iterator[str]:
         yield f":{os.read(reader, 16).decode().strip()}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         os.close(reader)
 
 
@@ -92,4 +92,4 @@ def test_a_window_shows_the_page_and_a_signal_closes_it(screen, tmp_path: Path):
             time.sleep(0.2)
         assert served.ask().status == 200
         served.process.send_signal(signal.SIGTERM)
-        assert served.process.wait(30) == 0, served.log.read_text()
+        assert served.process.wait(60) == 0, served.log.read_text()

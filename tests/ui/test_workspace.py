@@ -1,13 +1,13 @@
 """ui/workspace.py: sessions on disk and in memory, proposing, marking, editing and rating, with real stores."""
 
 import sqlite3
-import time
 
 import pytest
 
 from mediator.errors import InputError, UnknownModelError
 from mediator.session import Form, SideForm
 from mediator.store import SessionNotFound, Store
+from tests.support.patience import until
 from tests.support.scripted import ScriptedWriter, whole
 from tests.ui.test_running import OneWriter
 from ui import workspace as workspace_module
@@ -50,10 +50,7 @@ def workspace(path):
 def finished(workspace, session_id, **changes):
     """Propose, wait for the end, and return the session."""
     running, _ = workspace.propose(session_id, FORM.model_copy(update=changes.pop("form", {})), "en", **changes)
-    end = time.monotonic() + 10
-    while not running.finished:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: running.finished and workspace.mediations.get(running.session_id) is None)
     return workspace.open(session_id)
 
 
@@ -134,6 +131,9 @@ def test_going_back_leaves_out_the_later_rounds(workspace):
     session = finished(workspace, ID, form={"comment": "third"}, shown=1)
     assert [entry.number for entry in session.rounds] == [1, 2, 3]
     assert workspace.engine.briefs[-1].comments == ("first", "third")
+    session = finished(workspace, ID, form={"comment": "fourth"})
+    assert workspace.engine.briefs[-1].comments == ("first", "third", "fourth"), "what was given up came back"
+    assert [entry.follows for entry in session.rounds] == [0, 1, 1, 3]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_propose_json_is_the_contract_to_the_letter(capsys, scorer):
         assert list(candidate) == [
             *("text", "strategy", "round"),
             *("score_a", "score_b", "raw_a", "raw_b", "gap", "tilt", "warmth"),
-            *("score_error_a", "score_error_b", "tilt_low", "tilt_high"),
+            *("score_error_a", "score_error_b", "tilt_low", "tilt_high", "measured"),
         ]
         [measured] = scorer.score(example("library-hours"), [candidate["text"]])
         for name in list(candidate)[3:]:

@@ -37,6 +37,16 @@ def test_score_json_is_a_list_in_the_order_given_and_symmetric(capsys):
         assert (here["score_error_a"], here["tilt_low"]) == (swapped["score_error_b"], -swapped["tilt_high"])
 
 
+def test_what_is_not_english_is_said_not_to_be_measured(capsys):
+    texts = ("--text", "Vor neun Uhr laufen alle Hunde frei.", "--text", "Dogs run free before nine.")
+    assert main(["score", *VIEWS, *texts, "--json"]) == 0
+    assert [entry["measured"] for entry in json.loads(capsys.readouterr().out)] == [False, True]
+    assert main(["score", *VIEWS, *texts]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1. not measured for this language" in shown
+    assert "for other languages the bars say nothing yet" in shown
+
+
 def test_in_a_c_locale_and_a_pipe():
     process = start(
         *("score", *VIEWS, "--text", "Dogs – “free” until nine."),

@@ -92,7 +92,7 @@ def _add_propose(commands: Any) -> None:
     parser = commands.add_parser(
         "propose",
         help="draft compromises for a dispute, with their closeness to both sides",
-        description="Draft compromises for a dispute and show how close each comes to both sides, best first.",
+        description="Draft compromises for a dispute and show how close each comes to both sides.",
         epilog=_MODELS
         + """
 strategies (--strategy), after the paper:

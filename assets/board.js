@@ -8,7 +8,8 @@
 const shared = (window.evenhand ??= {
   open: new Set(), // keys of details that the reader opened
   drafts: new Map(), // proposal id -> text that is being edited
-  typed: new Set(), // ids of those in which something was typed
+  typed: new Set(), // ids of those that differ from what is saved
+  leaving: false, // the page goes on purpose: its session was deleted
   notes: new Map(), // key of a field -> what is typed there and not saved
   panels: new Map(), // question, proposal id and wording -> HTML from the server, or a promise of it
   wanted: null, // id of a proposal whose card is to be shown as soon as it is there
@@ -130,7 +131,8 @@ function placeEditor(card) {
     editors.set(id, editor);
     field.addEventListener("input", () => {
       shared.drafts.set(id, field.value);
-      shared.typed.add(id);
+      if (field.value === card.querySelector(".eh-text").textContent) shared.typed.delete(id);
+      else shared.typed.add(id);
       editor.saving = null;
       window.clearTimeout(editor.timer);
       editor.timer = window.setTimeout(measure, 250, id);
@@ -281,11 +283,14 @@ element.addEventListener("change", (event) => {
 
 // -- what is typed on a card is saved by a press only: the browser asks before it goes
 
-const isUnsaved = (note) => note.value !== note.getAttribute("value");
+function isUnsaved([key, typed]) {
+  const field = document.querySelector(`[data-keep="${quoted(key)}"]`);
+  return typed !== (field?.getAttribute("value") ?? "");
+}
 if (!shared.asks) {
   shared.asks = true;
   window.addEventListener("beforeunload", (event) => {
-    if (shared.typed.size || [...document.querySelectorAll("[data-note]")].some(isUnsaved)) event.preventDefault();
+    if (!shared.leaving && (shared.typed.size || [...shared.notes].some(isUnsaved))) event.preventDefault();
   });
 }
 

@@ -73,8 +73,10 @@ watch("value", () => {
   if (list.dataset.turn === turn) return;
   turn = list.dataset.turn;
   // What is still typed on the page of a deleted session must not be saved again.
-  if (list.dataset.deleted && list.dataset.deleted === here())
+  if (list.dataset.deleted && list.dataset.deleted === here()) {
+    if (window.evenhand) window.evenhand.leaving = true;
     return window.location.assign(`${window.location.pathname}#deleted`);
+  }
   const target = element.querySelector(`[data-focus="${CSS.escape(list.dataset.focusOn)}"]`);
   if (!target) return;
   target.focus();

@@ -22,7 +22,3 @@ class Parts:
     def with_others(self, kept: int) -> bool:
         """Whether the proposals neither kept nor dropped are on the page, where ``kept`` were kept."""
         return kept == 0 if self.others is None else self.others
-
-
-EVERYTHING = Parts(ratings=True, history=True, others=True)
-"""All that a page can say. What was dropped is on none."""

@@ -137,7 +137,7 @@ class Round(Record):
     seed: int
     comment: str = ""
     like: str | None = None
-    after: int | None = Field(default=None, ge=1)
+    after: int | None = Field(default=None, ge=1, exclude_if=lambda number: number is None)
     state: RoundState = "running"
     problem: str = ""
     below_floor: int = 0

@@ -54,20 +54,26 @@ def side_of(view: View) -> SideForm:
 
 
 def options_of(
-    form: Form, before: tuple[Round, ...] = (), like: str | None = None, language: str = "en"
+    form: Form,
+    before: tuple[Round, ...] = (),
+    like: str | None = None,
+    language: str = "en",
+    aside: tuple[Round, ...] = (),
 ) -> MediationOptions:
     """Return what to ask for in the round that follows ``before`` (oldest first).
 
     The comments of those rounds still hold; their selected and kept proposals go to the writer, in the wording they
-    have now; those that were dropped are not to come again, the last `MOST_AVOIDED` of them. Scores of other views than
-    the present ones are left out: the strategy measures anew. What earlier rounds left that is longer than a writer
-    takes is cut: nobody could shorten it now. ``language`` is that of the page.
+    have now; those that were dropped are not to come again, the last `MOST_AVOIDED` of them, nor is what was dropped in
+    the rounds ``aside``. Scores of other views than the present ones are left out: the strategy measures anew. What
+    earlier rounds left that is longer than a writer takes is cut: nobody could shorten it now. ``language`` is that of
+    the page.
 
     Raises:
         InputError: a value is out of range.
     """
     earlier, avoid, liked = [], [], []
-    for entry in before:
+    left = {entry.id for entry in aside}
+    for entry in sorted((*before, *aside), key=lambda entry: entry.number):
         same_views = bool(before) and entry.dispute == before[-1].dispute
         for proposal in entry.proposals:
             current = proposal.current
@@ -75,6 +81,8 @@ def options_of(
                 liked.append(current.text)
             if proposal.mark == "dropped":
                 avoid.append(current.text)
+            elif entry.id in left:
+                continue
             elif proposal.rank is not None or proposal.mark == "kept":
                 earlier.append(current if same_views else current.model_copy(update={"scores": None}))
     return MediationOptions(

@@ -73,7 +73,7 @@ class CardActions:
             return self._desk.nothing
         chosen = {"model": entry.model, "strategy": entry.strategy, "count": entry.count, "rounds": entry.rounds}
         form = form_of(entry.dispute, page.fields.read(values)).model_copy(update={**chosen, "seed": entry.seed})
-        self._desk.save(values, form, request)
+        self._desk.save(values, form, request, typed=False)
         session = workspace.open(session_id)  # with what other windows typed in other fields
         self._desk.windows.shows(window_of(request), session_id, session.form, session.title)
         return {

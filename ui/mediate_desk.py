@@ -50,11 +50,15 @@ class Desk:
         """Change nothing. (Gradio empties all outputs of a listener that names none.)"""
         return {self.page.status: gr.skip()}
 
-    def save(self, values: Values, form: Form, request: gr.Request) -> str:
-        """Save what is typed; returns the session's id. Raises `SessionDeleted`, `StoreError`."""
+    def save(self, values: Values, form: Form, request: gr.Request, *, typed: bool = True) -> str:
+        """Save what is typed, or with ``typed`` False what is put in its place by us; returns the session's id.
+
+        Raises `SessionDeleted`, `StoreError`.
+        """
         session_id = str(values[self.page.session_id])
+        sent = _arrival_of(request) if typed else time.monotonic()
         return self.windows.save(
-            window_of(request), session_id, form, text_of(values[self.page.title]), _arrival_of(request),
+            window_of(request), session_id, form, text_of(values[self.page.title]), sent,
             private=bool(values[self.page.private]), is_saved=values[self.page.address] == session_id,
         )  # fmt: skip
 

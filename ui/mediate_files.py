@@ -58,7 +58,7 @@ class DisputeFiles:
             session_id = workspace.create(form, title, private).id
         else:
             title = text_of(values[page.title]) or (kept.title if kept is not None else "") or title
-            session_id = self._desk.save({**values, page.title: title}, form, request)
+            session_id = self._desk.save({**values, page.title: title}, form, request, typed=False)
         session = workspace.open(session_id)
         self._desk.windows.shows(window, session_id, session.form, session.title)
         updates = opened(page, session, private, language)

@@ -49,7 +49,7 @@ class _Seen:
         version: of the session when the window last looked; None before the first time, or when it is to draw anew.
         round: id and state of the last round that the window was told of.
         cards: digest of what it was last told to draw; empty when that is not known.
-        sent: when it sent ``form`` and ``title``, in seconds of `time.monotonic`; 0 when it was given them.
+        sent: when the last of what it saved arrived, in seconds of `time.monotonic`; 0 before the first.
     """
 
     session_id: str
@@ -161,8 +161,8 @@ class Windows:
             session_id: the session, which is made if it is not there yet.
             form: all fields as the window shows them.
             title: likewise.
-            sent: when the window sent them, in seconds of `time.monotonic`. What it sent later and was saved earlier,
-                as when these waited in a queue, stays.
+            sent: when they arrived, in seconds of `time.monotonic`. What arrived later and was saved earlier, as when
+                these waited in a queue, stays.
             private: keep it in memory only.
             is_saved: it was saved before, so that it is not made again if it is gone.
 

@@ -126,7 +126,9 @@ class Workspace:
         store = self.store_of(session_id)
         rounds = self.open(session_id).rounds
         before = leading_to(rounds, shown)
-        options = self._options(form, dispute, before, like, language)
+        path = {entry.id for entry in before}
+        aside = tuple(entry for entry in rounds if entry.id not in path)
+        options = self._options(form, dispute, before, like, language, aside)
 
         def begin() -> Round:
             return store.start_round(
@@ -145,9 +147,15 @@ class Workspace:
         return self.mediations.start(session_id, begin, dispute, options, store)
 
     def _options(
-        self, form: Form, dispute: Dispute, before: tuple[Round, ...], like: str | None, language: str
+        self,
+        form: Form,
+        dispute: Dispute,
+        before: tuple[Round, ...],
+        like: str | None,
+        language: str,
+        aside: tuple[Round, ...],
     ) -> MediationOptions:
-        options = options_of(form, before, like, language)
+        options = options_of(form, before, like, language, aside)
         if before and before[-1].dispute != dispute:
             stale = tuple(candidate.model_copy(update={"scores": None}) for candidate in options.earlier)
             return MediationOptions(**{**vars(options), "earlier": stale})

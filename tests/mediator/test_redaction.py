@@ -7,11 +7,10 @@ import unicodedata
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from support.sessions import a_session, sessions
+from support.sessions import EVERYTHING, a_session, sessions
 
 from mediator.redaction import occurrences, redact
 from mediator.report import as_html, as_json, as_markdown, from_json
-from mediator.report_parts import EVERYTHING
 from mediator.session import Session, SideForm
 
 NAMES = ("Anna", "Zoë", "Jörg Müller", "São Paulo", "O'Neill", "STRASSE", "Анна", "Ωmega", "杏奈", "Ann-Marie", "İpek")

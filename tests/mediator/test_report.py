@@ -6,12 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from support.sessions import TEXTS, a_session, sessions
+from support.sessions import EVERYTHING, TEXTS, a_session, sessions
 
 from mediator.report import Parts, as_html, as_json, as_markdown, from_json
 from mediator.report_content import LANGUAGES, _words
 from mediator.report_markdown import escaped
-from mediator.report_parts import EVERYTHING
 from mediator.session import Form, Session
 
 HOSTILE = (

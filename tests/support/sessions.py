@@ -4,8 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
+from mediator.report_parts import Parts
 from mediator.schema import Candidate, Dispute, Scores, Strategy, View
 from mediator.session import Edit, Form, Proposal, Rating, Round, Session, SideForm
+
+EVERYTHING = Parts(ratings=True, history=True, others=True)
+"""All that a page can say."""
 
 START = datetime(2026, 8, 1, 9, 30, tzinfo=UTC)
 

@@ -69,6 +69,15 @@ def test_the_next_round_knows_what_was_kept_dropped_and_said():
     assert all(candidate.scores == EVEN for candidate in options.earlier)
 
 
+def test_of_rounds_that_were_left_only_what_was_dropped_and_what_is_liked_goes_along():
+    left = entry(2, proposal("x", mark="dropped"), proposal("y"), proposal("z", mark="kept"), comment="Given up")
+    left = left.model_copy(update={"id": "left"})
+    options = options_of(FORM, (entry(1, proposal("a")),), like="y", aside=(left,))
+    assert [candidate.text for candidate in options.earlier] == ["Text a"]
+    assert (options.avoid, options.like) == (("Text x",), ("Text y",))
+    assert "Given up" not in options.comments
+
+
 def test_scores_for_other_views_are_left_out():
     other = dispute_of(FORM, "en").model_copy(update={"view_a": View(text="Something else")})
     before = (entry(1, proposal("a"), dispute=other), entry(2, proposal("b")))

@@ -1,6 +1,7 @@
 """What a view says that may mean danger or fear: mediation may then be unsuitable. Notices, and never blocks."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -51,19 +52,32 @@ def _concerns_of(text: str) -> tuple[tuple[Kind, str], ...]:
     rules = _rules()
     masked = rules.harmless.sub(lambda match: _TAKEN_OUT * len(match.group()), text)
     found: dict[Kind, str] = {}
-    # What somebody means to do to themselves is looked for first and taken out: it threatens nobody else.
-    for kind in sorted(rules.concerns, key=lambda kind: kind != "self_harm"):
-        meant = [
-            match
-            for match in rules.concerns[kind].finditer(masked)
-            if not rules.denied.search(_clause_before(masked, match.start()))
-        ]
-        if meant:
-            found[kind] = " ".join(text[meant[0].start() : meant[0].end()].split())
-        if kind == "self_harm":
-            for match in meant:
-                masked = masked[: match.start()] + _TAKEN_OUT * len(match.group()) + masked[match.end() :]
-    return tuple((kind, found[kind]) for kind in rules.concerns if kind in found)
+    for kind, pattern in rules.concerns.items():
+        searched = _without_own_harm(masked, rules) if kind == "threat" else masked
+        if match := next(_meant(pattern, searched, rules), None):
+            found[kind] = " ".join(text[match.start() : match.end()].split())
+    return tuple(found.items())
+
+
+def _meant(pattern: re.Pattern[str], text: str, rules: "_Rules") -> Iterator[re.Match[str]]:
+    """The hits of a pattern that are not denied, in the order of the text."""
+    return (match for match in pattern.finditer(text) if not rules.denied.search(_clause_before(text, match.start())))
+
+
+def _without_own_harm(text: str, rules: "_Rules") -> str:
+    """A text of the same length without the German words for what somebody means to do to nobody but themselves.
+
+    German says "mich umbringen" of the speaker and of the threatened alike. Where somebody else is named too, or may
+    be who does it, the words stay in: a threat named wrongly costs a look, one missed may cost a life.
+    """
+    for match in _meant(rules.own_harm, text, rules):
+        if not (
+            rules.shared_before.search(text, max(0, match.start() - 80), match.start())
+            or rules.shared.search(match.group())
+            or rules.shared_after.match(text, match.end())
+        ):
+            text = text[: match.start()] + _TAKEN_OUT * len(match.group()) + text[match.end() :]
+    return text
 
 
 _TAKEN_OUT = "\N{MIDDLE DOT}"
@@ -80,6 +94,10 @@ class _Rules:
     harmless: re.Pattern[str]
     denied: re.Pattern[str]
     concerns: dict[Kind, re.Pattern[str]]
+    own_harm: re.Pattern[str]
+    shared: re.Pattern[str]
+    shared_before: re.Pattern[str]
+    shared_after: re.Pattern[str]
 
 
 @lru_cache(maxsize=1)
@@ -87,14 +105,14 @@ def _rules() -> _Rules:
     entries = read_yaml(asset("safety.yaml"))
     people = {name: entries[name] for name in ("person", "ich", "selbst")}
 
-    def pattern(texts: list[str], end: str = r"(?!\w)") -> re.Pattern[str]:
+    def pattern(texts: list[str], end: str = r"(?!\w)", start: str = r"(?<!\w)") -> re.Pattern[str]:
         joined = "|".join(f"(?:{text})" for text in texts)
         for name, words in people.items():
             joined = joined.replace(f"{{{name}}}", words)
         for letter, written in (("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("ß", "ss")):
             joined = joined.replace(letter, f"(?:{letter}|{written})")
         return re.compile(
-            rf"(?<!\w)(?:{joined.replace(' ', _SPACE).replace(chr(39), _APOSTROPHE)}){end}", re.IGNORECASE
+            rf"{start}(?:{joined.replace(' ', _SPACE).replace(chr(39), _APOSTROPHE)}){end}", re.IGNORECASE
         )
 
     return _Rules(
@@ -104,6 +122,10 @@ def _rules() -> _Rules:
             kind: pattern([text for language in entries["concerns"][kind].values() for text in language])
             for kind in get_args(Kind)
         },
+        own_harm=pattern(entries["concerns"]["self_harm"]["de"]),
+        shared=pattern([*entries["shared"]["in"], *entries["shared"]["after"]]),
+        shared_before=pattern(entries["shared"]["before"], end=r"\s*$"),
+        shared_after=pattern(entries["shared"]["after"], start=r",?\s*"),
     )
 
 

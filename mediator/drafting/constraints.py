@@ -4,15 +4,44 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mediator.drafting.lexicon import content_stems, stem, subjects_named, subjects_of, theme_finder
+from mediator.drafting.lexicon import content_stems, stem, subjects_at_end, subjects_named, subjects_of, theme_finder
 from mediator.drafting.measures import Measure, Mechanism
-from mediator.drafting.reading import Reading
+from mediator.drafting.reading import NO_BAN, Reading
 
 _PARTS = re.compile(r"[.;,!?\n]+|\b(?:and|but|then|also|or|with(?= no\b))\b|(?=\bwithout\b)", re.IGNORECASE)
-_SENTENCE = re.compile(r"[.!?]+(?=\s|$)|\n+")
+_SENTENCE = re.compile(r"[.!?]+(?=\s|$)")
+# "No cameras. Or guards.": one sentence, whatever the stops say.
+_GOES_ON = re.compile(r"^\W*(?:or|nor|neither|either|and)\b", re.IGNORECASE)
+_LEFT_OPEN = re.compile(r"\b(?:or|nor|neither|either|and)\W*$", re.IGNORECASE)
 _TOPIC = re.compile(
     r"^\s*(?:it|this|that|they|we|the\s+\w+)(?:\s+(?:is|are|was)|['’](?:s|re))\s+(?:really\s+|only\s+|all\s+)?about\b",
     re.IGNORECASE,
+)
+# "No barbecue after ten" and "no cigarette butts on the ground" leave room for barbecues and cigarettes.
+_CIRCUMSTANCE = re.compile(
+    r"\d|\b(?:after|before|at|on|off|in|inside|indoors|outside|without|near|during|by|until|till|between|from|past|when|"
+    r"while|if|where|unless|except|within|under|with|for|next to|close to|one|two|three)\b",
+    re.IGNORECASE,
+)
+_AFTER_HOURS = re.compile(
+    r"\b(?:after|past|before|until|till|later than)\s+(?:\d|noon|midnight|dark|dusk|sunset|six|seven|eight|nine|ten|"
+    r"eleven|twelve)",
+    re.IGNORECASE,
+)
+_TIMES = frozenset(
+    stem(word) for word in "six seven eight nine ten eleven twelve noon midnight hour evening night sunset dark".split()
+)
+_ABOUT = re.compile(r"^\s*(?:about|on|of|for|against)\b", re.IGNORECASE)
+_FILLERS = re.compile(
+    r"(?:[\s,:]+(?:please|thanks|thank you|at all|any ?more|any longer|again|ever|either|whatsoever|anywhere|"
+    r"everywhere|here|measures?|proposals?|ideas?|things?|stuff))+\W*$",
+    re.IGNORECASE,
+)
+_BAN = re.compile(
+    r"\b(?:ban(?:s|ned|ning)?|forbid(?:s|den|ding)?|prohibit(?:s|ed|ing)?|outlaw(?:s|ed|ing)?)\b", re.IGNORECASE
+)
+_UNSAID = re.compile(
+    rf"{_BAN.pattern}|\b(?:lift|end|repeal|overturn|scrap|drop|remove|stop|welcome|acceptable|option)\w*", re.IGNORECASE
 )
 _MARKUP = re.compile(r"<[^<>]{0,200}>|&\w{1,8};")
 _REMEMBER = re.compile(
@@ -31,7 +60,7 @@ _DIRECTIONS = {
         "more": "more|add|stronger|increase|focus on|emphasi[sz]e|include|use|prefer|not enough|too little|too few",
         "without": "no(?: more)?|not(?! (?:enough|so|too)\\b)|without|avoid|drop|leave out|skip|exclude|remove|do "
         "not|don['’]t|never|"
-        "stop|nothing (?:with|about)|ban",
+        "stop|nothing (?:with|about)|ban|neither|nor",
     }.items()
 }
 _FOR_SIDE = re.compile(
@@ -104,6 +133,7 @@ class Constraints:
 
     Attributes:
         excluded: sets of stems; a text with any of these stems is ruled out.
+        excluded_after_hours: the same, unless the text sets a time ("no drums after ten").
         excluded_subjects, liked_subjects: what a measure may not, or should, be about (`lexicon.subjects_of`).
         liked, disliked: sets of stems that add to or take from a measure's weight.
         cheap: 0..1, how much low cost matters.
@@ -112,6 +142,7 @@ class Constraints:
     """
 
     excluded: set[str] = field(default_factory=set)
+    excluded_after_hours: set[str] = field(default_factory=set)
     excluded_subjects: set[str] = field(default_factory=set)
     liked_subjects: set[str] = field(default_factory=set)
     liked: set[str] = field(default_factory=set)
@@ -123,7 +154,7 @@ class Constraints:
 
     def allows(self, text_stems: set[str]) -> bool:
         """Whether a text with these stems may be used at all."""
-        return not (self.excluded & text_stems)
+        return not (self.excluded & text_stems or (self.excluded_after_hours & text_stems and not _TIMES & text_stems))
 
     def allows_measure(self, measure: Measure) -> bool:
         """Whether a measure may be used at all."""
@@ -158,8 +189,11 @@ def understand(comments: Sequence[str], first: Reading, second: Reading, a_is_fi
             constraints.most_steps = 1
         if _LONG.search(comment):
             constraints.fewest_steps = 3
+        direction, before = "", ""
         for sentence in _SENTENCE.split(comment):
-            direction = ""
+            if not (_GOES_ON.match(sentence) or _LEFT_OPEN.search(before[-20:])):
+                direction = ""
+            before = sentence
             for part in _PARTS.split(sentence):
                 if not part or not part.strip() or _ONLY_COST.match(part):
                     continue
@@ -176,7 +210,10 @@ def _apply(
     found = [
         (match.end("lead"), name, match) for name, pattern in _DIRECTIONS.items() if (match := pattern.match(part))
     ]
-    if unwanted := _UNWANTED.match(part):
+    unwanted = _UNWANTED.match(part)
+    if NO_BAN.search(part) or (unwanted and _BAN.search(unwanted["what"])):
+        return _spare(part, constraints)
+    if unwanted:
         direction, what = "without", unwanted["what"]
     elif found:
         _, name, match = min(found, key=lambda item: item[0])
@@ -191,13 +228,16 @@ def _apply(
         if lean:
             constraints.lean += -lean if direction == "less" else lean
             return direction
-    words = [word for word in content_stems(what) if word not in _EMPTY]
+    hours = _AFTER_HOURS.search(what) if direction == "without" else None
+    words = [word for word in content_stems(what[: hours.start()] if hours else what) if word not in _EMPTY]
     if not words or _CHEAP.search(part):
         return direction
     wide = _widened(words)
-    if direction == "without":
+    if hours:
+        constraints.excluded_after_hours |= wide
+    elif direction == "without":
         constraints.excluded |= wide
-        constraints.excluded_subjects |= subjects_named(what)
+        constraints.excluded_subjects |= _subjects_refused(what)
         if "enforc" in wide:
             constraints.excluded.add("enforc")
     elif direction == "less":
@@ -210,6 +250,22 @@ def _apply(
             constraints.liked |= wide
             constraints.liked_subjects |= subjects_named(what)
     return direction
+
+
+def _spare(part: str, constraints: Constraints) -> str:
+    """Apply "no ban on dogs" or "do not ban dogs": bans are ruled out, dogs are not. Return the direction after it."""
+    constraints.excluded |= _widened([stem("ban"), *map(stem, _BAN.findall(part))])
+    spared = _UNSAID.sub(" ", part)
+    constraints.liked |= _widened([word for word in content_stems(spared) if word not in _EMPTY])
+    constraints.liked_subjects |= subjects_named(spared)
+    # "No barbecue ban, guards" refuses guards; "do not ban barbecues, drums" spares drums.
+    return "without" if re.match(r"\W*no\b.*\bbans?\W*$", part, re.IGNORECASE | re.DOTALL) else ""
+
+
+def _subjects_refused(what: str) -> frozenset[str]:
+    """The subjects that "no ..." rules out whole: those named, unless only under some circumstance ("after ten")."""
+    plain = _FILLERS.sub("", _ABOUT.sub("", what)).strip(" '\"’”)")
+    return frozenset() if _CIRCUMSTANCE.search(plain) else subjects_at_end(plain)
 
 
 def _side(who: str, first: Reading, second: Reading, a_is_first: bool) -> float:

@@ -184,6 +184,21 @@ def subjects_named(comment: str) -> frozenset[str]:
     return frozenset(name for name, _ in _subjects().named.find(comment))
 
 
+def subjects_at_end(words: str) -> frozenset[str]:
+    """The subjects whose name ends these words: "no cigarettes", but not "cigarette butts"."""
+    each = words.split()
+    return frozenset(
+        name
+        for length in range(1, min(len(each), _LONGEST_NAME) + 1)
+        for name, phrase in _subjects().named.find(" ".join(each[-length:]))
+        if len(phrase.split()) == length
+    )
+
+
+_LONGEST_NAME = 4
+"""Words that the name of a subject has at most."""
+
+
 def subjects_raised(*texts: str) -> frozenset[str]:
     """The subjects that the views of a dispute bring up together.
 

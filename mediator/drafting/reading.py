@@ -211,6 +211,14 @@ _ONLY_AGAINST = re.compile(
 )
 
 _BAN = re.compile(rf"\b(?:{_BANNED}|not be allowed)\b", re.IGNORECASE)
+# "Never be banned", "against a ban", "lift the ban on": who says so speaks up for what others want gone.
+NO_BAN = re.compile(
+    r"(?:\b(?:no|not|never|cannot|nobody|without|against)|n['’]t)\s+"
+    rf"(?:(?!(?:only|just|and|or|but|so|then|allowed|unless)\b)\w+\s+){{0,3}}?(?:{_BANNED}|bans|banning|forbidding)\b"
+    r"|\b(?:lift|end|repeal|overturn|scrap|drop|remove|stop)(?:s|ed|ped|ping|ing)?\s+(?:(?:the|this|that|all|any|every|a)\s+)?"
+    r"(?:\w+\s+)?bans?\b",
+    re.IGNORECASE,
+)
 
 
 def _polarity(sentence: str) -> int:
@@ -228,10 +236,13 @@ def _themes_of(place: str, reason: str, suggestion: str) -> tuple[dict[str, floa
     seen: Counter[tuple[str, str]] = Counter()
     for field, weight in ((place, 0.4), (reason, 1.0), (suggestion, 2.2)):
         for sentence in sentences(field):
-            sign = _polarity(sentence) if field is not suggestion else -1 if _ONLY_AGAINST.search(sentence) else 1
+            allowing = NO_BAN.sub(" ", sentence)
             for theme, phrase in theme_finder().find(sentence):
-                if field is suggestion and themes()[theme].people and _BAN.search(sentence):
+                if field is suggestion and themes()[theme].people and _BAN.search(allowing):
                     continue  # who wants them gone neither wishes anything for them nor worries about them
+                # Who wants no ban on prayer wishes for prayer, and still not for rules.
+                asked = sentence if theme == "rules" else allowing
+                sign = _polarity(sentence) if field is not suggestion else -1 if _ONLY_AGAINST.search(asked) else 1
                 seen[theme, phrase] += 1
                 amount = weight / seen[theme, phrase]  # the tenth "dog" says less than the first
                 hits[theme] += amount  # type: ignore[assignment]

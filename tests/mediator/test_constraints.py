@@ -229,7 +229,10 @@ def test_any_comment_is_taken(comment: str) -> None:
 )
 def test_a_hundred_thousand_characters_at_once(piece: str) -> None:
     # Far more than a comment may have: a search that tries all ways to divide it does not end before the test is ended.
-    heard((piece * 100_000)[:100_000])
+    constraints = heard((piece * 100_000)[:100_000])
+    assert (constraints.cheap, constraints.lean, constraints.most_steps) == (0.0, 0.0, 3)
+    assert allowed(constraints, "two cameras will be put up") == ("cameras" not in piece)
+    assert allowed(constraints, "two lamps will be put up")
 
 
 @pytest.mark.parametrize(
@@ -257,3 +260,55 @@ def test_a_new_sentence_takes_over_no_ban() -> None:
     assert not allowed(constraints, "two cameras")
     assert allowed(constraints, "two lamps")
     assert not allowed(heard("no cameras, lamps"), "two lamps")
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "No cameras\nfences\nguards",
+        "No cameras. Or fences. Nor guards.",
+        "No cameras, fences or. Guards",
+        "No cameras. And fences. And guards.",
+        "Neither cameras nor fences. Nor guards",
+    ],
+)
+def test_a_ban_goes_on_over_lines_and_after_or(comment: str) -> None:
+    constraints = heard(comment)
+    for text in ("two cameras", "a fence", "a guard will walk by"):
+        assert not allowed(constraints, text), text
+    assert not constraints.liked | constraints.liked_subjects
+
+
+@pytest.mark.parametrize("stop", [". ", "\n", ".\n", ", "])
+def test_what_it_is_about_ends_a_ban(stop: str) -> None:
+    constraints = heard(f"No meals together{stop}It is about grilling")
+    assert constraints.allows_measure(measure("barbecues will go out at nine"))
+    assert not allowed(constraints, "meals on Monday")
+
+
+@pytest.mark.parametrize(
+    ("comment", "texts"),
+    [
+        ("no barbecue after 10 pm", ["barbecues will go out at nine", "grills may be lit in one corner"]),
+        ("No drums after ten", ["music and drums may be played until eight", "loud music will stop at ten"]),
+        ("no cigarette butts on the ground", ["the ashtray will stand by the door"]),
+        ("no shoes in the kitchen", ["the dishes may stand until noon"]),
+        ("do not ban barbecues", ["barbecues will go out at nine", "charcoal will be kept dry"]),
+        ("no barbecue ban", ["barbecues will go out at nine", "charcoal will be kept dry"]),
+        ("Lift the ban on dogs", ["dogs may run by day"]),
+        ("A ban on dogs is not acceptable", ["dogs may run by day"]),
+    ],
+)
+def test_who_forbids_a_circumstance_or_a_ban_leaves_the_subject(comment: str, texts: list[str]) -> None:
+    constraints = heard(comment)
+    for text in texts:
+        assert constraints.allows_measure(measure(text)), text
+
+
+def test_what_stays_forbidden_beside_a_circumstance_or_a_ban() -> None:
+    assert not allowed(heard("no barbecue after 10 pm"), "four days a week will be free of barbecues")
+    assert not allowed(heard("no shoes in the kitchen"), "shoes may be worn")
+    assert not allowed(heard("do not ban barbecues"), "a ban will be voted on")
+    assert not allowed(heard("no barbecue ban, guards"), "a guard will walk by")
+    assert not heard("a ban on cigarettes").allows_measure(measure("the ashtray will stand by the door"))
+    assert not heard("No cigarettes at all, please!").allows_measure(measure("the ashtray will stand by the door"))

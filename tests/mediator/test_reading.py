@@ -158,6 +158,20 @@ def test_who_wants_a_group_kept_out_says_nothing_for_it(ban: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("suggestion", "theme"),
+    [
+        ("Lift the ban on teenagers.", "youth"),
+        ("Children should never be banned.", "children"),
+        ("There must be no ban on prayer.", "religion"),
+    ],
+)
+def test_who_wants_no_ban_speaks_for_those_it_is_on(suggestion: str, theme: str) -> None:
+    kinds = {concern.theme: concern.kind for concern in read(wanted(suggestion, "I go there often.")).concerns}
+    assert kinds[theme] is ConcernKind.WISH
+    assert kinds["rules"] is ConcernKind.WORRY, "no ban is no wish for rules"
+
+
+@pytest.mark.parametrize(
     "word", ["racism", "crime", "litter", "violence", "graffiti", "bullying", "pollution", "theft"]
 )
 @pytest.mark.parametrize(

@@ -78,15 +78,36 @@ def test_what_is_noticed(kind: str, text: str) -> None:
     [
         ("threat", "Er hat gedroht, mich umzubringen."),
         ("threat", "Ich fürchte, er will mich umbringen."),
+        ("threat", "Ich denke Peter wird mich umbringen."),
+        ("self_harm", "Ich glaube, ich will mich umbringen."),
         ("threat", "Ich habe Angst, dass mein Mann mich umbringt."),
         ("violence", "Sie wollte mich erwürgen."),
         ("violence", "Er stieß mich und hat mich gewürgt."),
         ("self_harm", "Ich habe daran gedacht, mich umzubringen."),
-        ("self_harm", "Sometimes I want to kill myself."),
     ],
 )
 def test_who_is_meant_tells_self_harm_from_threats(kind: str, text: str) -> None:
     assert kinds(text) == [kind]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "He threatens to kill himself and the kids.",
+        "If you leave I will kill myself and you.",
+        "I want to kill myself or my neighbour.",
+        "He said he would kill himself and her.",
+        "Er droht, sich und mich umzubringen.",
+        "Er droht, mich und sich umzubringen.",
+        "Ich bringe mich und die Kinder um.",
+        "Ich bringe mich um, und dich auch.",
+        "Er bringt sich und uns um.",
+        "Ich denke Peter will mich umbringen.",
+        "ich denke peter will mich umbringen",
+    ],
+)
+def test_who_means_others_too_threatens_them(text: str) -> None:
+    assert kinds(text) == ["threat", "self_harm"]
 
 
 HARMLESS = """\

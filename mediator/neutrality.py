@@ -216,15 +216,18 @@ def without_near_duplicates(candidates: Iterable[Candidate], threshold: float = 
 def best_first(candidates: Iterable[Candidate], floor: float = WARMTH_FLOOR) -> list[Candidate]:
     """Order candidates: those at or above the warmth floor by rising gap, then those below it by falling warmth.
 
-    Gaps in the same step of `GAP_STEP` count as equal: there the warmer comes first. Other ties keep the order given.
+    Those whose scores say nothing (see `Scores.measured`) stand between the two, in the order given. Gaps in the same
+    step of `GAP_STEP` count as equal: there the warmer comes first. Other ties keep the order given.
     Raises `ValueError` for a candidate without scores.
     """
 
     def rank(candidate: Candidate) -> tuple[int, float, float]:
         scores = scores_of(candidate)
+        if not scores.measured:
+            return (1, 0.0, 0.0)
         if scores.warmth >= floor:
             return (0, scores.gap // GAP_STEP, -scores.warmth)
-        return (1, -scores.warmth, scores.gap)
+        return (2, -scores.warmth, scores.gap)
 
     return sorted(candidates, key=rank)
 
@@ -236,7 +239,7 @@ class Selection:
     Attributes:
         candidates: at most as many as were asked for; fewer when the pool holds fewer different proposals.
         below_floor: how many of them (always the last ones) are below the warmth floor; they are there only because
-            the pool held too few warmer ones, and the screen says so.
+            the pool held too few warmer ones, and the screen says so. What was not measured is not among them.
     """
 
     candidates: tuple[Candidate, ...]
@@ -260,4 +263,9 @@ def select(
     fresh = [candidate for candidate in different if not repeats(candidate.text, known)]
     again = [candidate for candidate in different if candidate not in fresh]
     chosen = best_first([*fresh[:count], *again[: max(0, count - len(fresh))]], floor)
-    return Selection(tuple(chosen), sum(scores_of(candidate).warmth < floor for candidate in chosen))
+    return Selection(tuple(chosen), sum(is_below(scores_of(candidate), floor) for candidate in chosen))
+
+
+def is_below(scores: Scores, floor: float = WARMTH_FLOOR) -> bool:
+    """Whether the lower score is measured and below the warmth floor."""
+    return scores.measured and scores.warmth < floor

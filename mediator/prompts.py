@@ -128,7 +128,7 @@ def _task(brief: Brief) -> str:
     if brief.strategy is Strategy.COT_FEEDBACK and not brief.earlier:
         name = "cot-feedback-first"
     if brief.earlier:
-        measured = brief.strategy is Strategy.COT_FEEDBACK
+        measured = brief.strategy is Strategy.COT_FEEDBACK and any(map(_is_measured, brief.earlier))
         heading = Template(_text("measured" if measured else "earlier"))
         parts.append(heading.substitute(earlier=_earlier(brief.earlier, code, measured)))
     for name_of_part, texts in (("like", brief.like), ("avoid", brief.avoid[-MOST_DROPPED_SHOWN:])):
@@ -141,12 +141,16 @@ def _task(brief: Brief) -> str:
     return "\n\n".join((*parts, _fill(name, brief.count)))
 
 
+def _is_measured(candidate: Candidate) -> bool:
+    return candidate.scores is not None and candidate.scores.measured
+
+
 def _earlier(candidates: Sequence[Candidate], code: str, with_scores: bool) -> str:
     """Quote the candidates, each under a line with its number and, where wanted and known, its scores."""
     blocks = []
     for number, candidate in enumerate(candidates, start=1):
         scores = candidate.scores
-        measured = f" ({closeness_words(scores)})" if with_scores and scores and scores.measured else ""
+        measured = f" ({closeness_words(scores)})" if with_scores and scores and _is_measured(candidate) else ""
         blocks.append(f"Proposal {number}{measured}\n{quote(candidate.text, code)}")
     return "\n\n".join(blocks)
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from mediator.errors import InputError
 from mediator.interruption import as_interrupted
+from mediator.older_scores import judged
 from mediator.session import Session
 
 LARGEST_FILE = 20_000_000
@@ -37,7 +38,8 @@ def from_json(text: str, source: str) -> Session:
     """Read a session from the text of a file; ``source`` is what messages call that file.
 
     Nothing in it is trusted: a round that was running when it was written is interrupted, halves of surrogate pairs are
-    replaced, and its ids are only good for telling its parts apart (`Store.add` gives new ones).
+    replaced, scores of other languages say nothing (`mediator.older_scores`), and its ids are only good for telling its
+    parts apart (`Store.add` gives new ones).
 
     Raises:
         SessionFileError: the text is larger than `LARGEST_FILE`, is no JSON, is of a newer version, or its content is
@@ -61,7 +63,8 @@ def from_json(text: str, source: str) -> Session:
     except ValidationError as error:
         _raise_first(error, source)
     _check_ids(session, source)
-    rounds = tuple(as_interrupted(entry) if entry.state == "running" else entry for entry in session.rounds)
+    read = map(judged, session.rounds)
+    rounds = tuple(as_interrupted(entry) if entry.state == "running" else entry for entry in read)
     return session if rounds == session.rounds else session.model_copy(update={"rounds": rounds})
 
 

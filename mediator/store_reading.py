@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from mediator.interruption import as_interrupted, is_alive
+from mediator.older_scores import judged, judged_proposal
 from mediator.schema import Candidate, Dispute, Scores
 from mediator.session import Edit, Form, Proposal, Rating, Round, Session, SessionSummary
 from mediator.store_errors import damaged
@@ -49,8 +50,13 @@ class Reader:
 
     def proposal(self, proposal_id: str) -> Proposal | None:
         """Return a whole proposal, or None. Raises `StoreDamaged`."""
-        found = self._proposals("proposal.id = ?", proposal_id)
-        return next((proposal for proposals in found.values() for proposal in proposals), None)
+        within = "FROM round JOIN proposal ON round.id = proposal.round_id WHERE proposal.id = ?"
+        of = first_row(self._connection, f"SELECT round.id, round.dispute_json {within}", proposal_id)
+        if of is None:
+            return None
+        dispute = self._made(lambda: Dispute.model_validate_json(of["dispute_json"]), _round_named(of))
+        (proposal,) = self._proposals("proposal.id = ?", proposal_id)[of["id"]]
+        return judged_proposal(proposal, dispute)
 
     def summary(self, row: sqlite3.Row) -> SessionSummary:
         """Return one line of the list. Raises `StoreDamaged`."""
@@ -97,8 +103,9 @@ class Reader:
                 finished_at=None if row["finished_at"] is None else _time(row["finished_at"]),
                 proposals=tuple(proposals),
             ),
-            f"its round {str(row['id'])[:32]!r}",
+            _round_named(row),
         )
+        entry = judged(entry)
         if entry.state == "running" and not is_alive(str(row["owner"])):
             return as_interrupted(entry)
         return entry
@@ -168,6 +175,10 @@ class Reader:
             return make()
         except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
             raise damaged(self._name, f"{what} cannot be read") from None
+
+
+def _round_named(row: sqlite3.Row) -> str:
+    return f"its round {str(row['id'])[:32]!r}"
 
 
 def _scores(row: sqlite3.Row) -> Scores:

@@ -75,8 +75,8 @@ class RoundDone:
     """All candidates of one round, in the order written.
 
     ``best_gap`` is the gap of the best candidate (see `mediator.neutrality.best_first`) and ``best_warmth`` the
-    greatest warmth, both over all rounds of this strategy so far. ``stopped_early`` says that the rounds left are not
-    needed.
+    greatest warmth, both over all rounds of this strategy so far, and over those that were measured where there are
+    any. ``stopped_early`` says that the rounds left are not needed.
     """
 
     strategy: Strategy
@@ -127,6 +127,7 @@ def run(
     `cot-feedback` asks again and again, each time with all that was written before and its scores. Nothing is taken
     back between the rounds: the caller chooses from all of them, so the best so far is never lost. It ends before the
     last round when a round improved neither the best gap nor the best warmth, or when enough candidates are good.
+    Scores that say nothing (see `Scores.measured`) end nothing.
 
     Raises:
         WriterError: the writer failed; candidates already reported as done stay good.
@@ -242,16 +243,27 @@ def _scored(candidates: Sequence[Candidate], dispute: Dispute, scorer: Scorer) -
 
 
 def _best(candidates: Sequence[Candidate]) -> tuple[float, float]:
-    """Return the gap of the best candidate and the greatest warmth."""
+    """Return the gap of the best candidate and the greatest warmth, of those that were measured where there are any."""
+    candidates = _measured(candidates) or candidates
     return (
         scores_of(best_first(candidates)[0]).gap,
         max(scores_of(candidate).warmth for candidate in candidates),
     )
 
 
+def _measured(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return those whose scores say something: no others decide whether to go on."""
+    return [candidate for candidate in candidates if scores_of(candidate).measured]
+
+
 def _improves(before: Sequence[Candidate], after: Sequence[Candidate]) -> bool:
-    """Whether the last round made the best gap or the best warmth better; the first round always does."""
-    if not before:
+    """Whether the last round made the best gap or the best warmth better.
+
+    The first round always does, and so does one after which it cannot be said: where something in it was not measured.
+    """
+    if not before or not all(scores_of(candidate).measured for candidate in after[len(before) :]):
+        return True
+    if not _measured(before):
         return True
     (old_gap, old_warmth), (new_gap, new_warmth) = _best(before), _best(after)
     return old_gap - new_gap > IMPROVEMENT or new_warmth - old_warmth > IMPROVEMENT
@@ -261,7 +273,7 @@ def _is_good_enough(candidates: Sequence[Candidate], count: int) -> bool:
     """Whether there are ``count`` different candidates that need no further work."""
     good = [
         candidate
-        for candidate in candidates
+        for candidate in _measured(candidates)
         if scores_of(candidate).gap < GOOD_GAP and scores_of(candidate).warmth >= GOOD_WARMTH
     ]
     return len(without_near_duplicates(good)) >= count

@@ -95,13 +95,14 @@ class Picture:
         found = len(done.candidates)
         if found < count and not done.cancelled:
             self.print(*self._wrapped(f"{found} of the {count} asked for: the others said the same or did not come."))
-        if any(not scores_of(candidate).measured for candidate in done.candidates):
+        measured = all(scores_of(candidate).measured for candidate in done.candidates)
+        if not measured:
             self.print(*self._wrapped(ONLY_ENGLISH))
-        elif done.below_floor:
+        if done.below_floor:
             which = "The last one comes" if done.below_floor == 1 else f"The last {done.below_floor} come"
             which = f"All {found} come" if 1 < done.below_floor == found else which
             self.print(*self._wrapped(f"{which} close to one side only, or to none."))
-        if not order_is_clear(done.candidates):
+        if measured and not order_is_clear(done.candidates):
             self.print(*self._wrapped("Their order is no ranking: they differ by less than the measure can tell."))
         if strategy == "all":
             origins = ", ".join(f"{number} from {name}" for name, number in done.sources.items())
@@ -237,13 +238,12 @@ class Progress:
         length = max(5, min(24, (picture.width - 16) // 2))
         for index in sorted(self._texts)[-room:]:
             scores = self._scores.get(index)
-            bars = [
-                picture.bar(
-                    side, getattr(scores, f"score_{side.lower()}") if scores and scores.measured else 0.0, length
-                )
-                for side in ("A", "B")
-            ]
-            lines.append(Text.assemble(f"{index + 1}. ", bars[0], "  ", bars[1]))
+            if scores is not None and not scores.measured:
+                lines.append(Text.assemble(f"{index + 1}. ", (_in_words(scores), _FAINT)))
+            else:
+                values = (scores.score_a, scores.score_b) if scores else (0.0, 0.0)
+                bars = [picture.bar(side, value, length) for side, value in zip("AB", values, strict=True)]
+                lines.append(Text.assemble(f"{index + 1}. ", bars[0], "  ", bars[1]))
             tail = picture.written(" ".join(safe(self._texts[index]).split()))
             line = Text(tail[-4 * picture.width :], no_wrap=True)
             while line.cell_len > picture.width - 4:

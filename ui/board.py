@@ -84,9 +84,10 @@ def outcome(entry: Round, language: str) -> str:
         return say(language, "mediate.stopped", count=count) if count else say(language, "mediate.stopped_early")
     seconds = figure(language, entry.timings.get("total", 0.0), 1)
     scored = [proposal.candidate for proposal in entry.selected if proposal.candidate.scores is not None]
-    key = "mediate.done_few" if count < 2 else "mediate.done" if order_is_clear(scored) else "mediate.done_unclear"
+    ordered = count > 1 and all(candidate.scores.measured for candidate in scored if candidate.scores)
+    key = "mediate.done_few" if not ordered else "mediate.done" if order_is_clear(scored) else "mediate.done_unclear"
     said = [say(language, key, seconds=seconds, proposals=say(language, "common.proposals", count=count))]
-    if count < entry.count:
+    if count < entry.count and not entry.problem:
         said.append(say(language, "mediate.fewer", count=entry.count))
     if entry.stopped_early:
         said.append(say(language, "mediate.no_further_passes"))

@@ -115,7 +115,7 @@ def _notes(session: Session, entry: Round, language: str, busy: bool) -> list[st
         notes.append(note(say(language, "mediate.interrupted", count=len(entry.proposals))))
     if any((scores := proposal.current.scores) and not scores.measured for proposal in entry.proposals):
         notes.append(note(say(language, "status.only_english")))
-    elif entry.below_floor:
+    if entry.below_floor:
         key = "mediate.all_far" if entry.below_floor == len(entry.selected) else "mediate.some_far"
         notes.append(note(say(language, key, count=entry.below_floor)))
     if entry.strategy == "all" and entry.sources:

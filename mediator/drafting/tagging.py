@@ -6,6 +6,7 @@ they are installed, which takes two seconds and serves nothing here.
 
 import importlib.util
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -74,25 +75,51 @@ def known(word: str) -> bool:
 
 
 _FOREIGN_TAGS = frozenset({"FW", "NNP", "NNPS", "SYM", "LS"})
-_ENDINGS = ("s", "es", "ed", "d", "ing", "ly", "er", "r", "y", "al")
-_BRITISH = ((re.compile(r"is(?=(?:e[ds]?|ing|ations?)$)"), "iz"), (re.compile(r"our(?=$|s$|ed$|ing$|ite)"), "or"))
+# Endings, and what stood in their place: "lorries" is of "lorry", "smokin" of "smoking".
+_ENDINGS = (
+    *((ending, "") for ending in ("s", "es", "ed", "d", "ing", "ly", "er", "r", "y", "al")),
+    ("ies", "y"),
+    ("ied", "y"),
+    ("ing", "e"),
+    ("in", "ing"),
+)
+_AMERICAN = (
+    (re.compile(r"is(?=(?:e[drs]?|ing|ations?)$)"), "iz"),
+    (re.compile(r"our(?=$|s$|ed$|ing$|ful$|hood|ite)"), "or"),
+    (re.compile(r"ll(?=(?:e[dr]|ers|ing)$)"), "l"),
+)
+# What the lexicon lacks or came after it.
+_NEWER = frozenset(
+    """airbnb app café cannabis cctv cheque covid defence download enrol facebook fulfil google halal hallway jewellery
+    karaoke kebab kerb landlady lgbt lgbtq licence litre lorry offence offline online playgroup podcast programme
+    scooter selfie skateboard skateboarding skatepark smartphone tyre vape vaping website wifi""".split()
+)
 
 
 @lru_cache(maxsize=20_000)
 def known_english(word: str) -> bool:
-    """Whether the lexicon has a word, in lower case, or its stem, as an English one: neither foreign nor a name."""
+    """Whether the lexicon has a word, in lower case, or its stem, as an English one: neither foreign nor a name.
+
+    The American spelling is tried beside the word: the lexicon has "neighbour" as "neighbor", and "noise" as it is.
+    """
     plain = word.removesuffix("'s").replace("'", "")
-    for pattern, american in _BRITISH:
-        plain = pattern.sub(american, plain)
+    american = plain
+    for pattern, written in _AMERICAN:
+        american = pattern.sub(written, american)
     english = _english_words()
-    stems = (plain.removesuffix(ending) for ending in _ENDINGS if len(plain) - len(ending) >= 3)
-    return plain in english or any(form in english for form in stems)
+    return any(form in english for spelling in {plain, american} for form in (spelling, *_stems(spelling)))
+
+
+def _stems(word: str) -> Iterator[str]:
+    for ending, written in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            yield word.removesuffix(ending) + written
 
 
 @lru_cache(maxsize=1)
 def _english_words() -> frozenset[str]:
     """Words in lower case that the lexicon has as English; of those with a capital only adjectives ("Italian")."""
-    return frozenset(
+    return _NEWER.union(
         word if tag != "JJ" else word.lower()
         for word, tag in dict.items(_parser().lexicon)
         if tag not in _FOREIGN_TAGS and (word.islower() or tag == "JJ")

@@ -109,12 +109,18 @@ class LanguageModelWriter:
 
 
 def _shortened(brief: Brief) -> Brief:
-    """The brief with only the best of many earlier candidates, and only the last of many dropped ones."""
+    """The brief with only the best of many earlier candidates, and only the last of many dropped ones.
+
+    Of earlier candidates that were not measured the latest fill the places that are left.
+    """
     earlier = brief.earlier
     if len(earlier) > brief.count:
-        scored = [candidate for candidate in earlier if candidate.scores is not None]
-        best = {id(candidate) for candidate in best_first(scored)[: brief.count]}
-        earlier = tuple(candidate for candidate in earlier if id(candidate) in best)
+        measured = [candidate for candidate in earlier if candidate.scores is not None and candidate.scores.measured]
+        kept = {id(candidate) for candidate in best_first(measured)[: brief.count]}
+        known = set(map(id, measured))
+        for candidate in [other for other in reversed(earlier) if id(other) not in known][: brief.count - len(kept)]:
+            kept.add(id(candidate))
+        earlier = tuple(candidate for candidate in earlier if id(candidate) in kept)
     return replace(brief, earlier=earlier, avoid=brief.avoid[-brief.count :])
 
 

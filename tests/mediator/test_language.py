@@ -1,12 +1,14 @@
 """Tests of mediator/language.py: nothing English is taken for another language, and ten other languages are known."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from mediator.disputes import example_names, read_dispute
 from mediator.drafting.measures import library
+from mediator.drafting.tagging import known_english
 from mediator.empathy import EmpathyModel, reference_proposals
 from mediator.language import is_english
 from mediator.schema import Dispute, View
@@ -111,9 +113,34 @@ def test_no_real_view_is_taken_for_another_language() -> None:
         "i dont like it",
         "NO DOGS",
         "The café closes",
+        "Tai chi",
+        "halal kebab shop",
+        "smokin in da hallway",
+        "https://www.exemple.example.org/bruit/voisins?page=deux",
     ],
 )
 def test_what_tells_nothing_counts_as_english(text: str) -> None:
+    assert is_english(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Lower your noise.",
+        "Stop your noise, keep your promise.",
+        "Happy hour noise",
+        "Move your tour hours",
+        "Otherwise exercise likewise",
+        "Precise premises raise enterprise",
+        "Noise: tyres, lorries",
+        "Cheque offence, premises licence, defence litres, jewellery",
+        "Karaoke noise until 3",
+        "Neighbours organise colourful travelling",
+        "Fulfil, enrol, cancelled labels",
+    ],
+)
+def test_words_with_british_spellings_and_those_that_only_look_so_are_english(text: str) -> None:
+    assert [word for word in re.findall("[a-z]+", text.lower()) if len(word) > 1 and not known_english(word)] == []
     assert is_english(text)
 
 

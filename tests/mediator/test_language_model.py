@@ -114,6 +114,19 @@ def test_a_prompt_too_long_is_sent_again_with_the_best_earlier_candidates() -> N
         write(ScriptedModel(PromptTooLong("too long")), Strategy.COT_FEEDBACK, count=4, earlier=earlier)
 
 
+@pytest.mark.parametrize(("foreign", "kept"), [({1, 2, 3, 4}, {3, 4}), ({2, 3, 4}, {1, 4})])
+def test_a_prompt_too_long_keeps_the_latest_of_what_was_not_measured(foreign: set[int], kept: set[int]) -> None:
+    def candidate(number: int) -> Candidate:
+        scores = Scores(score_a=0.9, score_b=0.9 / number, raw_a=0, raw_b=0)
+        scores = scores.unmeasured() if number in foreign else scores
+        return Candidate(text=f"Proposal number {number} it is.", strategy=Strategy.COT_FEEDBACK, scores=scores)
+
+    model = ScriptedModel(PromptTooLong("too long"), "COMPROMISES:\n" + numbered(*GOOD))
+    write(model, Strategy.COT_FEEDBACK, count=2, earlier=tuple(map(candidate, range(1, 5))))
+    task = model.prompts[1].messages[-1].content
+    assert {number for number in range(1, 5) if f"number {number}" in task} == kept
+
+
 def test_a_prompt_too_long_is_sent_again_with_the_last_of_the_dropped() -> None:
     model = ScriptedModel(PromptTooLong("too long"), numbered(*GOOD))
     dropped = tuple(f"Dropped number {number}." for number in range(9))

@@ -201,6 +201,16 @@ def test_selection_is_warm_first_then_even(pool: list[Candidate], count: int) ->
     assert all(each.warmth < WARMTH_FLOOR or len(warm) == count for each in left_out)
 
 
+def test_what_was_not_measured_keeps_its_order_and_is_not_called_cold() -> None:
+    far, even, tilted = (candidate(text, *pair) for text, pair in (("x", (0, 0)), ("y", (0.9, 0.9)), ("z", (0.9, 0.2))))
+    foreign = [each.model_copy(update={"scores": scores_of(each).unmeasured()}) for each in (tilted, far, even)]
+    selection = select(foreign, 2)
+    assert (selection.candidates, selection.below_floor) == ((foreign[0], foreign[1]), 0)
+    warm, cold = candidate("warm", 0.8, 0.7), candidate("cold", 0.2, 0.1)
+    selection = select([cold, foreign[0], warm], 3)
+    assert (selection.candidates, selection.below_floor) == ((warm, foreign[0], cold), 1)
+
+
 def test_a_gap_too_small_to_tell_does_not_beat_warmth() -> None:
     even, warm, tilted = candidate("one", 0.6, 0.6), candidate("two", 0.8, 0.77), candidate("three", 0.95, 0.85)
     assert best_first([even, tilted, warm]) == [warm, even, tilted]

@@ -94,6 +94,20 @@ def test_scores_go_back_in_feedback_only() -> None:
     assert "0.70" not in other
 
 
+def test_no_closeness_is_spoken_of_where_none_was_measured() -> None:
+    one, two = earlier("Die Wiese teilen.", "Take turns.")
+    assert one.scores is not None
+    foreign = one.model_copy(update={"scores": one.scores.unmeasured()})
+
+    def task(*candidates: Candidate) -> str:
+        return build(Brief(DOGS, Strategy.COT_FEEDBACK, earlier=candidates)).messages[-1].content
+
+    assert "Closeness was measured" not in task(foreign)
+    assert "Die Wiese teilen." in task(foreign)
+    assert "Closeness was measured" in task(foreign, two)
+    assert task(foreign, two).count("closeness to A") == 1
+
+
 def test_closeness_words() -> None:
     def words(a: float, b: float) -> str:
         return closeness_words(Scores(score_a=a, score_b=b, raw_a=0, raw_b=0))

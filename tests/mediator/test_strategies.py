@@ -105,6 +105,26 @@ def test_feedback_stops_when_enough_are_good() -> None:
     assert len(rounds(events(writer, cold, plan=Plan(count=2, rounds=2)))) == 2, "even but far from both is not good"
 
 
+@pytest.mark.parametrize("table", [{}, {"eins": (0.9, 0.9), "zwei": (0.9, 0.9), "drei": (0.9, 0.9)}])
+def test_feedback_does_not_stop_by_scores_that_say_nothing(table: dict[str, tuple[float, float]]) -> None:
+    writer = ScriptedWriter(whole("eins"), whole("zwei"), whole("drei"))
+    scorer = TableScorer(**table)
+    scorer.unmeasured = {"eins", "zwei", "drei"}
+    found = rounds(events(writer, scorer, plan=Plan(count=1, rounds=3)))
+    assert [done.stopped_early for done in found] == [False] * 3
+
+
+def test_feedback_compares_measured_scores_only() -> None:
+    writer = ScriptedWriter(whole("gut"), whole("one"), whole("two"))
+    scorer = TableScorer(gut=(0.95, 0.95), one=(0.5, 0.3), two=(0.6, 0.5))
+    scorer.unmeasured = {"gut"}
+    found = rounds(events(writer, scorer, plan=Plan(count=1, rounds=3)))
+    assert [(done.best_gap, done.best_warmth) for done in found[1:]] == [
+        (pytest.approx(0.2), 0.3),
+        (pytest.approx(0.1), 0.5),
+    ]
+
+
 def test_feedback_goes_on_while_warmth_grows() -> None:
     writer = ScriptedWriter(*(whole(text) for text in ("a", "b", "c", "d")))
     scorer = TableScorer(a=(0.2, 0.2), b=(0.3, 0.3), c=(0.4, 0.4), d=(0.5, 0.5))

@@ -10,6 +10,7 @@ from mediator.disputes import example
 from mediator.mediation import MediationDone
 from mediator.neutrality import describe
 from mediator.schema import Candidate, Scores, Strategy
+from mediator.strategies import CandidateDone, CandidateProgress, RoundStarted
 from mediator.terminal import Picture, Progress, safe
 
 SCORES = [
@@ -111,11 +112,28 @@ def test_what_was_not_measured_for_its_language_has_no_bars():
     scores = SCORES[0].unmeasured()
     candidate = DONE.candidates[0].model_copy(update={"scores": scores})
     picture.scored(1, "Hunde laufen frei.", scores)
-    picture.notes(replace(DONE, candidates=(candidate,), below_floor=1), 1, "single")
+    picture.notes(replace(DONE, candidates=(candidate, candidate), below_floor=0), 1, "single")
+    progress = Progress(picture)
+    progress.see(CandidateProgress(Strategy.COT, 1, 0, "Hunde laufen", scores))
+    picture.print(progress.picture())
     shown = " ".join(stream.shown().split())
+    assert "1. not measured for this language Hunde laufen" in shown
+    assert "··" not in shown
+    assert ".." not in shown
+    assert "no ranking" not in shown
     assert "1. not measured for this language Hunde laufen frei." in shown
     assert "made from English texts" in shown
     assert not any(words in shown for words in ("gap", "█", "close to", "tell them apart"))
+
+
+def test_one_text_of_another_language_does_not_hide_that_others_are_far():
+    picture = Picture(stream := Terminal(), 60)
+    one, other = DONE.candidates
+    foreign = other.model_copy(update={"scores": SCORES[0].unmeasured()})
+    picture.notes(replace(DONE, candidates=(foreign, one), below_floor=1), 2, "single")
+    shown = " ".join(stream.shown().split())
+    assert "made from English texts" in shown
+    assert "The last one comes close to one side only, or to none." in shown
 
 
 def test_colours_only_on_a_terminal_and_not_with_no_color(monkeypatch):
@@ -155,8 +173,6 @@ def test_safe_strips_what_a_terminal_obeys_and_nothing_else():
 @pytest.mark.parametrize("width", [60, 100, 200])
 def test_progress_fits_the_terminal(width):
     from rich.cells import cell_len
-
-    from mediator.strategies import CandidateDone, CandidateProgress, RoundStarted
 
     stream = Terminal()
     picture = Picture(stream, width)

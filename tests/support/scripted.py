@@ -70,12 +70,14 @@ class TableScorer:
 
     def __init__(self, **table: tuple[float, float]) -> None:
         self.table = table
+        self.unmeasured: set[str] = set()  # texts of which the scores say nothing
         self.scored: list[str] = []
 
     def score(self, dispute: Dispute, texts: Sequence[str]) -> list[Scores]:
         self.scored += texts
         pairs = [self.table.get(text, (0.2, 0.2)) for text in texts]
-        return [Scores(score_a=a, score_b=b, raw_a=a, raw_b=b) for a, b in pairs]
+        scores = [Scores(score_a=a, score_b=b, raw_a=a, raw_b=b) for a, b in pairs]
+        return [s.unmeasured() if text in self.unmeasured else s for text, s in zip(texts, scores, strict=True)]
 
 
 def numbered(*texts: str) -> str:

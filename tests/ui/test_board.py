@@ -88,6 +88,7 @@ def entry(finished, scores=EVEN, **changes):
          "Done in 1.2 s. 2 proposals, best first. Further passes were not needed."),
         (entry(2, UNSURE, count=2, timings={"total": 1.25}),
          "Done in 1.2 s. 2 proposals. Their order is no ranking: they differ by less than the measure can tell."),
+        (entry(2, UNSURE.unmeasured(), count=2, timings={"total": 1.25}), "Done in 1.2 s. 2 proposals."),
         (entry(1, timings={"total": 1.25}),
          "Done in 1.2 s. 1 proposal. 4 were asked for; the writer gave no more that differ."),
         (entry(1, state="stopped"), "Stopped. The one finished proposal is below."),

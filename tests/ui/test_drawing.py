@@ -9,6 +9,7 @@ from tests.ui.test_forms import FORM, entry, proposal
 from ui import drawing
 from ui.board import Board
 from ui.running import Running
+from ui.strings import say
 
 
 def session_of(*rounds, form=FORM):
@@ -99,6 +100,10 @@ def test_bars_that_say_nothing_are_said_to_and_are_no_points_of_the_picture(lang
     board, picture = of(session_of(entry(1, foreign)))
     assert words in board
     assert "eh-point" not in picture
+    others = entry(1, foreign, proposal("2", rank=2)).model_copy(update={"below_floor": 1})
+    board, picture = of(session_of(others))
+    assert words in board
+    assert say(language, "mediate.some_far", count=1) in board
     board, picture = of(session_of(entry(1, one)))
     assert words not in board
     assert "eh-point" in picture

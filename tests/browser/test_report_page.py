@@ -1,10 +1,9 @@
 """An exported page in headless Chromium: equal sides, true bars, nothing fetched, a phone, the dark, and paper."""
 
 import pytest
-from support.sessions import a_session
+from support.sessions import EVERYTHING, a_session
 
 from mediator.report import as_html
-from mediator.report_parts import EVERYTHING
 
 pytestmark = pytest.mark.browser
 

@@ -230,7 +230,7 @@ def test_the_log_and_the_command_are_in_folds():
 
 
 BUILDERS = {
-    "message": lambda text: {"message": text, "hint": text},
+    "message": lambda text: {"message": f"x{text}", "hint": text},  # a blank one has no line
     "id": lambda text: {"id": text},
     "model": lambda text: {"settings": {"model": text, "dataset": text, "odd": text}},
     "recipe": lambda text: {"recipe": text},

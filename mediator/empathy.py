@@ -23,7 +23,7 @@ from mediator.contrast import Contrast, Lean
 from mediator.embedding_store import EmbeddingStore
 from mediator.encoders import Encoder, Matrix, load_encoder
 from mediator.errors import InputError
-from mediator.language import is_english
+from mediator.language import is_english, reads_as_english
 from mediator.resources import asset, read_yaml
 from mediator.schema import Dispute, Scores
 
@@ -101,7 +101,6 @@ class EmpathyModel:
         self._memory: OrderedDict[bytes, Matrix] = OrderedDict()
         self._scales: OrderedDict[bytes, Scale] = OrderedDict()
         self._contrasts: OrderedDict[bytes, Contrast] = OrderedDict()
-        self._in_english: OrderedDict[bytes, bool] = OrderedDict()
         self._lock = threading.Lock()
         self._references: Matrix | None = None
 
@@ -157,10 +156,6 @@ class EmpathyModel:
 
         return self._remembered(self._contrasts, _digest(text_a) + _digest(text_b), make)
 
-    def _reads(self, view_text: str) -> bool:
-        """Whether a view is in the language that the scales were made from."""
-        return self._remembered(self._in_english, _digest(view_text), lambda: is_english(view_text))
-
     def _remembered(self, known: OrderedDict[bytes, Kept], key: bytes, make: Callable[[], Kept]) -> Kept:
         with self._lock:
             if (found := known.get(key)) is not None:
@@ -186,7 +181,7 @@ class EmpathyModel:
         scale_a, scale_b, contrast = self.scale(text_a), self.scale(text_b), self.contrast(text_a, text_b)
         # One dot product per text, not one matrix product: BLAS may round differently by shape, and the score of a text
         # must not depend on which other texts it is scored with.
-        both_read = self._reads(text_a) and self._reads(text_b)
+        both_read = reads_as_english(text_a) and reads_as_english(text_b)
         scored = []
         for text, vector in zip(texts, vectors, strict=True):
             raw_a, raw_b = float(np.dot(vector_a, vector)), float(np.dot(vector_b, vector))

@@ -7,6 +7,9 @@ to each other, and a bar of 0.95 between them means no more than that.
 
 import re
 import unicodedata
+from collections import OrderedDict
+from hashlib import blake2b
+from threading import Lock
 
 from mediator.drafting.tagging import known_english
 
@@ -31,6 +34,27 @@ _SHORT_FORMS = frozenset(
     can't couldn't shouldn't haven't hasn't hadn't mustn't needn't ain't""".split()
 )
 _ADDRESS = re.compile(r"\S*(?:://|www\.|@)\S*")
+
+_MOST_REMEMBERED = 50_000
+"""Texts whose language is known from an earlier reading: some 5 MB of digests, no text."""
+
+_known: OrderedDict[bytes, bool] = OrderedDict()
+_lock = Lock()
+
+
+def reads_as_english(text: str) -> bool:
+    """Whether a text `is_english`; the answer is remembered, under a digest. Thread-safe."""
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    with _lock:
+        if (known := _known.get(digest)) is not None:
+            _known.move_to_end(digest)
+            return known
+    found = is_english(text)
+    with _lock:
+        _known[digest] = found
+        while len(_known) > _MOST_REMEMBERED:
+            _known.popitem(last=False)
+    return found
 
 
 def is_english(text: str) -> bool:

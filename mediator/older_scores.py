@@ -1,21 +1,12 @@
 """Scores that were kept before any were marked as saying nothing: they are judged anew when a session is read."""
 
-from collections import OrderedDict
 from collections.abc import Callable
-from hashlib import blake2b
 from itertools import takewhile
-from threading import Lock
 
-from mediator.language import is_english
+from mediator.language import reads_as_english
 from mediator.neutrality import is_below
 from mediator.schema import Dispute, Scores
 from mediator.session import Proposal, Round
-
-_MOST_REMEMBERED = 50_000
-"""Texts whose language is known from an earlier reading: some 5 MB of digests, no text."""
-
-_known: OrderedDict[bytes, bool] = OrderedDict()
-_lock = Lock()
 
 
 def judged(entry: Round) -> Round:
@@ -49,8 +40,8 @@ def _judged(proposals: tuple[Proposal, ...], dispute: Dispute) -> tuple[Proposal
     def says_nothing(text: str) -> bool:
         nonlocal views_read
         if views_read is None:  # asked for only where there are scores
-            views_read = all(_in_english(view.as_text()) for view in (dispute.view_a, dispute.view_b))
-        return not views_read or not _in_english(text)
+            views_read = all(reads_as_english(view.as_text()) for view in (dispute.view_a, dispute.view_b))
+        return not views_read or not reads_as_english(text)
 
     return tuple(_of_proposal(proposal, says_nothing) for proposal in proposals)
 
@@ -70,17 +61,3 @@ def _of_proposal(proposal: Proposal, says_nothing: Callable[[str], bool]) -> Pro
             "edits": tuple(edit.model_copy(update={"scores": new}) for edit, new in edits),
         }
     )
-
-
-def _in_english(text: str) -> bool:
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    with _lock:
-        if (known := _known.get(digest)) is not None:
-            _known.move_to_end(digest)
-            return known
-    found = is_english(text)
-    with _lock:
-        _known[digest] = found
-        while len(_known) > _MOST_REMEMBERED:
-            _known.popitem(last=False)
-    return found

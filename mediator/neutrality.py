@@ -185,18 +185,19 @@ def overlap(first: str, second: str) -> float:
     Symmetric; 1 for texts that differ only in case, punctuation and word order, and for two texts without words that
     are equal.
     """
-    a, b = _words_of(first), _words_of(second)
-    both = a.total() + b.total()
+    (a, all_of_a), (b, all_of_b) = _words_of(first), _words_of(second)
+    both = all_of_a + all_of_b
     if both == 0:
         return 1.0 if first.split() == second.split() else 0.0
-    few, many = (a, b) if len(a) <= len(b) else (b, a)
-    common = sum(min(count, many[word]) for word, count in few.items() if word in many)
+    common = sum([min(a[word], b[word]) for word in a.keys() & b.keys()])
     return common / (both - common)
 
 
 @lru_cache(maxsize=1000)
-def _words_of(text: str) -> Counter[str]:
-    return Counter(tokens(text))
+def _words_of(text: str) -> tuple[dict[str, int], int]:
+    """How often each word stands in a text, and how many there are together."""
+    counts = Counter(tokens(text))
+    return dict(counts), counts.total()
 
 
 def repeats(text: str, known: Iterable[str], threshold: float = NEAR_DUPLICATE) -> bool:

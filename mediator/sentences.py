@@ -1,6 +1,7 @@
 """The sentences of a text, and how much each of them tilts it: the text is scored once more without each one."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -83,10 +84,12 @@ def spans_of(text: str) -> Iterator[tuple[int, int]]:
     parenthesis are not cut.
     """
     kept_whole = [match.span() for match in _KEPT_WHOLE.finditer(text)]
-    start = 0
+    openings = [opening for opening, _ in kept_whole]
+    start, last_visible = 0, len(text.rstrip())
     for end in sorted({*_ends_of_sentences(text), *(match.end() for match in _ENDS_OF_LINES.finditer(text))}):
-        inside = any(opening < end < closing for opening, closing in kept_whole)
-        if not inside and text[start:end].strip() and text[end:].strip():
+        before = bisect_left(openings, end)  # of those kept whole, which do not overlap, only the last may hold it
+        inside = before > 0 and end < kept_whole[before - 1][1]
+        if not inside and end < last_visible and text[start:end].strip():
             yield start, end
             start = end
     if text:
@@ -149,6 +152,10 @@ _OPENERS = frozenset(
 )
 
 
+_SEEN_BEFORE = 200
+"""Characters before a number that are looked at: a list mark, or a word before an ordinal, stands close to it."""
+
+
 def _ends_of_sentences(text: str) -> Iterator[int]:
     """Yield where a new sentence may begin, by the stops: after the space that follows one."""
     for match in _STOP.finditer(text):
@@ -188,7 +195,8 @@ def _ends_without_space(match: re.Match[str], before: str, next_word: str) -> bo
 
 def _is_number_with_a_dot(text: str, stop: int, number: str, next_word: str) -> bool:
     """Whether a number and its dot are a list mark at the start of a line, or an ordinal ("am 3. Mai")."""
-    line = text[text.rfind("\n", 0, stop) + 1 : stop]
+    nearby = max(0, stop - _SEEN_BEFORE)
+    line = text[max(nearby, text.rfind("\n", nearby, stop) + 1) : stop]
     if line.strip() == number:
         return len(number) <= 2
     if len(number) > 2:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from mediator.drafting.composing import Plan, common_ground
 from mediator.neutrality import repeats
@@ -27,17 +28,17 @@ class Draft:
     plan: Plan | None
     value: float = 0.0
 
-    @property
+    @cached_property
     def families(self) -> frozenset[str]:
         """What its measures are about."""
         return frozenset(step.measure.family for step in self.plan.steps) if self.plan else frozenset()
 
-    @property
+    @cached_property
     def common_ground(self) -> str:
         """What it says that both sides want, or ""."""
         return common_ground(self.plan) if self.plan else ""
 
-    @property
+    @cached_property
     def mechanisms(self) -> frozenset[str]:
         """How its measures reconcile."""
         return frozenset(step.measure.mechanism for step in self.plan.steps) if self.plan else frozenset()
@@ -78,12 +79,17 @@ def choose(drafts: Iterable[Draft], count: int, known: Known, allowed: Callable[
     lately = known.used
     while len(chosen) < count:
         best: tuple[float, Draft] | None = None
+        uses = Counter(name for other in chosen for name in other.families)
         for draft in usable:
-            cost = _repetition(draft, chosen, known, lately)
+            cost = _repetition(draft, chosen, uses, known, lately)
             if cost is not None and (best is None or worth[id(draft)] - cost > best[0]):
                 best = (worth[id(draft)] - cost, draft)
         if best is not None:
-            chosen.append(best[1])
+            new = best[1]
+            chosen.append(new)
+            usable = [
+                draft for draft in usable if not draft.families <= new.families and not alike(draft.text, [new.text])
+            ]
         elif lately:
             lately = Counter()  # better a measure of an earlier round with another partner than none
         else:
@@ -91,14 +97,16 @@ def choose(drafts: Iterable[Draft], count: int, known: Known, allowed: Callable[
     return chosen
 
 
-def _repetition(draft: Draft, chosen: Sequence[Draft], known: Known, lately: Counter[str]) -> float | None:
-    """What a draft repeats of others, as a loss of value; None when it may not stand beside them at all."""
-    uses = Counter(name for other in chosen for name in other.families)
+def _repetition(
+    draft: Draft, chosen: Sequence[Draft], uses: Counter[str], known: Known, lately: Counter[str]
+) -> float | None:
+    """What a draft repeats of others, as a loss of value; None when it may not stand beside them at all.
+
+    ``uses`` counts the families of those chosen. What is alike to one of them is not asked about any more.
+    """
     families = draft.families
     limited = families - known.wanted
     if any(uses[name] >= 2 or uses[name] + lately[name] >= 3 for name in limited):
-        return None
-    if any(families <= other.families for other in chosen) or alike(draft.text, [other.text for other in chosen]):
         return None
     if lately and known.has(families):
         return None

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from mediator.drafting.measures import Measure, Slots, fill
 from mediator.drafting.reading import Concern, ConcernKind
@@ -36,7 +36,7 @@ class Step:
     measure: Measure
     slots: Slots
 
-    @property
+    @cached_property
     def clause(self) -> str:
         """The measure as a clause, lower case, without a full stop."""
         return fill(self.measure.text, self.slots)

@@ -152,13 +152,20 @@ class Constraints:
     most_steps: int = 3
     fewest_steps: int = 1
 
+    @property
+    def excludes_words(self) -> bool:
+        """Whether there is any text that `allows` rules out."""
+        return bool(self.excluded or self.excluded_after_hours)
+
     def allows(self, text_stems: set[str]) -> bool:
         """Whether a text with these stems may be used at all."""
         return not (self.excluded & text_stems or (self.excluded_after_hours & text_stems and not _TIMES & text_stems))
 
     def allows_measure(self, measure: Measure) -> bool:
         """Whether a measure may be used at all."""
-        if not self.allows(set(measure.stems)) or self.excluded_subjects & subjects_of(measure.text):
+        if self.excludes_words and not self.allows(set(measure.stems)):
+            return False
+        if self.excluded_subjects and self.excluded_subjects & subjects_of(measure.text):
             return False
         if self.excluded & _ENFORCING and measure.mechanism is Mechanism.CONDITIONAL and "enforc" in self.excluded:
             return False

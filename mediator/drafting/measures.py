@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from mediator.drafting.lexicon import content_stems, place_kinds, stem
@@ -32,6 +32,7 @@ class Mechanism(StrEnum):
 COSTS = {"none": 0.0, "low": 0.25, "medium": 0.6, "high": 1.0}
 
 _SLOT = re.compile(r"\{(place|operator|users)\}")
+_ANY_SLOT = re.compile(r"\{\w+\}")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Measure:
     cost: float
     general: bool = False
 
-    @property
+    @cached_property
     def family(self) -> str:
         """What the measure is about: measures made from one wish are one family, those of the library stand alone."""
         return self.name.rsplit(": ", 1)[0]
@@ -69,15 +70,15 @@ class Measure:
         """The text with general words in the slots: what is embedded once for the search."""
         return fill(self.text, Slots("the place", "those in charge", "visitors"))
 
-    @property
+    @cached_property
     def stems(self) -> Counter[str]:
         """Stems of its content words."""
-        return _stems_of(self.text)
+        return Counter(content_stems(_SLOT.sub(" ", self.text)))
 
-
-@lru_cache(maxsize=2000)
-def _stems_of(text: str) -> Counter[str]:
-    return Counter(content_stems(_SLOT.sub(" ", text)))
+    @cached_property
+    def signature(self) -> str:
+        """The longest stretch of its text without a slot, lower case: how it is recognised in a proposal."""
+        return max(_ANY_SLOT.split(self.text), key=len).strip().lower()
 
 
 @dataclass(frozen=True)

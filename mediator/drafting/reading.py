@@ -229,6 +229,11 @@ def _polarity(sentence: str) -> int:
     return 1 if len(_NEGATED.findall(sentence)) >= found else -1
 
 
+def _sign(asked: str) -> int:
+    """-1 for a demand that asks only for less of something, 1 otherwise."""
+    return -1 if _ONLY_AGAINST.search(asked) else 1
+
+
 def _themes_of(place: str, reason: str, suggestion: str) -> tuple[dict[str, float], dict[str, ConcernKind]]:
     """Weight of each theme (summing to 1) and whether the author wishes for it or worries about it."""
     hits: Counter[str] = Counter()
@@ -237,12 +242,14 @@ def _themes_of(place: str, reason: str, suggestion: str) -> tuple[dict[str, floa
     for field, weight in ((place, 0.4), (reason, 1.0), (suggestion, 2.2)):
         for sentence in sentences(field):
             allowing = NO_BAN.sub(" ", sentence)
+            is_ban = bool(_BAN.search(allowing))
+            # Who wants no ban on prayer wishes for prayer, and still not for rules.
+            signs = {asked: _sign(asked) for asked in {sentence, allowing}} if field is suggestion else {}
+            polarity = _polarity(sentence)
             for theme, phrase in theme_finder().find(sentence):
-                if field is suggestion and themes()[theme].people and _BAN.search(allowing):
+                if field is suggestion and themes()[theme].people and is_ban:
                     continue  # who wants them gone neither wishes anything for them nor worries about them
-                # Who wants no ban on prayer wishes for prayer, and still not for rules.
-                asked = sentence if theme == "rules" else allowing
-                sign = _polarity(sentence) if field is not suggestion else -1 if _ONLY_AGAINST.search(asked) else 1
+                sign = polarity if field is not suggestion else signs[sentence if theme == "rules" else allowing]
                 seen[theme, phrase] += 1
                 amount = weight / seen[theme, phrase]  # the tenth "dog" says less than the first
                 hits[theme] += amount  # type: ignore[assignment]
@@ -360,11 +367,14 @@ def _concerns_in(sentence: str, asking: bool, base: float) -> list[Concern]:
     negated = bool(_NEGATED.search(plain))
     asking = asking or bool(_ASK.search(plain))
     concerns: list[Concern] = []
+    theme_of: dict[str, str] = {}
     wishing = False
     for phrase, before, after in noun_phrases(plain):
         words = phrase.split()
         head = stem(head_of(words))
-        theme = next((name for name, _ in theme_finder().find(phrase)), "")
+        if phrase not in theme_of:
+            theme_of[phrase] = next((name for name, _ in theme_finder().find(phrase)), "")
+        theme = theme_of[phrase]
         lacking = bool(_LACK.search(before))
         if lacking and _REFUSED.search(before):
             # "No cameras." refuses what "there are no cameras" misses; at the start of a reason it may mean either.

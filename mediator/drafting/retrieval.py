@@ -1,6 +1,6 @@
 """What fits one dispute: which measures answer which view, and which concerns of a side may be named."""
 
-import re
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -79,6 +79,10 @@ class Retrieval:
         self.vectors = np.concatenate([_library_vectors(scorer), scorer.embed(made_texts)])
         self._raised = subjects_raised(views[0].as_text(), views[1].as_text(), summary)
         self._named: dict[int, list[Concern]] = {}
+        self._answered: dict[tuple[int, int], list[Concern]] = {}
+        self._phrases: dict[str, Matrix] = {}
+        self._made_of: dict[str, list[str]] = {}
+        self._allowed: dict[int, bool] = {}
         self.preference: Matrix = np.zeros(len(self.measures), dtype=np.float32)
         self.relevance: Matrix = np.stack([self._relevance(0), self._relevance(1)])
 
@@ -118,9 +122,10 @@ class Retrieval:
             # Every law is a little like every other: there a measure must be near to the whole view as well.
             nearest = (nearest + self.vectors @ self.scorer.embed([view.as_text()])[0]) / 2
         values = np.zeros(len(self.measures), dtype=np.float32)
+        fit_of = (*_library_fits(kind), *(fits(measure, kind) for measure in self.measures[len(library()) :]))
         for index, measure in enumerate(self.measures):
-            fit = fits(measure, kind)
-            if fit == 0.0 or not self.constraints.allows_measure(measure):
+            fit = fit_of[index]
+            if fit == 0.0 or not self._allows(index):
                 continue
             if measure.name not in self._owner and not subjects_of(measure.text) <= self._raised:
                 continue  # nobody spoke of dogs
@@ -136,6 +141,12 @@ class Retrieval:
             if value > 0.0:
                 values[index] = value + self.constraints.weight(measure)
         return values
+
+    def _allows(self, index: int) -> bool:
+        """What the constraints say of a measure: they say it for both sides."""
+        if index not in self._allowed:
+            self._allowed[index] = self.constraints.allows_measure(self.measures[index])
+        return self._allowed[index]
 
     def _nearest(self, which: int, vectors: Matrix) -> Matrix:
         """Cosine of each vector to the nearest sentence of one view; the suggestion counts a little more."""
@@ -156,14 +167,26 @@ class Retrieval:
         if self._owner.get(measure.name) is not None and concern.own and concern.phrase in measure.text:
             return 1.0
         by_theme = 1.0 if concern.theme in measure.themes else 0.6 if concern.theme in measure.also else 0.0
-        vector = self.scorer.embed([concern.phrase])[0]
-        by_words = 1.4 * float(self.vectors[index] @ vector)
+        by_words = 1.4 * float(self.vectors[index] @ self.vector_of(concern.phrase))
         if not concern.own:
             return max(by_theme, 0.8 * by_words)
         # The author's own words are more particular than their theme. What is near to a worry may as well be its cause
         # ("mess in the long grass", "the grass will be left to grow"), so a worry needs the theme.
         mixed = 0.45 * by_theme + 0.5 * by_words
         return mixed if concern.kind is ConcernKind.WORRY else max(mixed, by_words)
+
+    def vector_of(self, phrase: str) -> Matrix:
+        """The unit vector of a phrase that is named again and again."""
+        if phrase not in self._phrases:
+            self._phrases[phrase] = self.scorer.embed([phrase])[0]
+        return self._phrases[phrase]
+
+    def answered(self, which: int, index: int) -> list[Concern]:
+        """Those of a side's `concerns` that a measure may be said to answer (`ANSWERS`)."""
+        key = which, index
+        if key not in self._answered:
+            self._answered[key] = [concern for concern in self.concerns(which) if self.match(concern, index) >= ANSWERS]
+        return self._answered[key]
 
     def concerns(self, which: int) -> list[Concern]:
         """The side's concerns that may be named: its own words first, then the themes that it means most.
@@ -224,9 +247,8 @@ class Retrieval:
 
     def _shortlist(self, values: Matrix) -> list[int]:
         ranking = values + self.preference
-        order = [
-            int(index) for index in np.argsort(-ranking, kind="stable") if values[index] >= min(RELEVANT, _GENERAL)
-        ]
+        ranked = np.argsort(-ranking, kind="stable")
+        order: list[int] = ranked[values[ranked] >= min(RELEVANT, _GENERAL)].tolist()
         answering = [index for index in order if values[index] >= RELEVANT][:_SHORTLIST]
         # Where some measures answer a view well, those that only touch it are left out.
         # The third best is the yardstick: the best may be one of a kind.
@@ -242,9 +264,9 @@ class Retrieval:
             [
                 float(
                     bool(measure.also)
-                    and bool(
-                        (set(measure.themes) & first and set(measure.also) & second)
-                        or (set(measure.themes) & second and set(measure.also) & first)
+                    and (
+                        not (first.isdisjoint(measure.themes) or second.isdisjoint(measure.also))
+                        or not (second.isdisjoint(measure.themes) or first.isdisjoint(measure.also))
                     )
                 )
                 for measure in self.measures
@@ -259,22 +281,29 @@ class Retrieval:
             one != other
             and first.mechanism is not second.mechanism
             and not (first.general and second.general)
-            and len(set(first.stems) & set(second.stems)) <= 0.3 * min(len(first.stems), len(second.stems))
+            and len(first.stems.keys() & second.stems.keys()) <= 0.3 * min(len(first.stems), len(second.stems))
         )
 
-    def support(self, choice: Choice) -> float:
-        """Mean relevance of the measures to the sides they serve; a bridge counts for its weaker side. Above 0."""
-        values = [
-            (self.relevance[:, index].min() + 0.1 if which is None else self.relevance[which, index])
-            + self.preference[index]
-            for index, which in choice
+    def support(self, choices: Sequence[Choice]) -> list[float]:
+        """Of each choice: mean relevance of its measures to the sides they serve, above 0.
+
+        A bridge counts for its weaker side.
+        """
+        relevant: dict[int | None, Matrix] = {
+            0: self.relevance[0] + self.preference,
+            1: self.relevance[1] + self.preference,
+            None: self.relevance.min(axis=0) + 0.1 + self.preference,
+        }
+        return [
+            max(float(sum(relevant[which][index] for index, which in choice) / len(choice)), 0.01) for choice in choices
         ]
-        return max(float(np.mean(values)), 0.01)
 
     def measures_in(self, text: str) -> list[str]:
         """The names of the measures that a text was made of."""
-        lowered = text.lower()
-        return [measure.name for measure in self.measures if _signature(measure) in lowered]
+        if text not in self._made_of:
+            lowered = text.lower()
+            self._made_of[text] = [measure.name for measure in self.measures if measure.signature in lowered]
+        return self._made_of[text]
 
 
 @lru_cache(maxsize=4)
@@ -283,10 +312,7 @@ def _library_vectors(scorer: EmpathyModel) -> Matrix:
     return scorer.embed_shipped([measure.neutral_text for measure in library()])
 
 
-_SLOT = re.compile(r"\{\w+\}")
-
-
-@lru_cache(maxsize=2000)
-def _signature(measure: Measure) -> str:
-    """The longest stretch of a measure's text without a slot: how it is recognised in an earlier proposal."""
-    return max(_SLOT.split(measure.text), key=len).strip().lower()
+@lru_cache(maxsize=100)
+def _library_fits(kind: str) -> tuple[float, ...]:
+    """How well each measure of the library `fits` a kind of place."""
+    return tuple(fits(measure, kind) for measure in library())

@@ -14,11 +14,13 @@ an order of its own (by their text), so exchanging A and B gives exactly the sam
 """
 
 import hashlib
+import math
 import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -31,7 +33,7 @@ from mediator.drafting.lexicon import stems
 from mediator.drafting.measures import Mechanism
 from mediator.drafting.reading import Concern, read
 from mediator.drafting.retrieval import ANSWERS, Choice, Retrieval
-from mediator.empathy import EmpathyModel
+from mediator.empathy import EmpathyModel, Scale
 from mediator.encoders import Matrix
 from mediator.neutrality import repeats
 from mediator.schema import Dispute, Scores, Strategy, View
@@ -98,6 +100,7 @@ class _Search:
         self.retrieval = Retrieval(self.views, self.constraints, scorer, brief.dispute.summary)
         self.guidance = Guidance(brief, self.retrieval)
         self._scored: dict[str, Scores] = {}
+        self._steps: dict[tuple[int, int | None], Step] = {}
 
     def _seed(self) -> int:
         parts = (
@@ -157,13 +160,18 @@ class _Search:
         rated = [replace(draft, value=self._coverage(draft.text)) for draft in drafts]
         return self._picked(sorted(map(self._near_to_liked, rated), key=lambda draft: -draft.value))
 
+    @cached_property
+    def _main_words(self) -> list[list[str]]:
+        """The words that each view uses most."""
+        return [
+            [word for word, _ in (reading.suggestion_stems + reading.stems).most_common(20)]
+            for reading in self.retrieval.readings
+        ]
+
     def _coverage(self, text: str) -> float:
         """The drafter's own estimate: the share of each view's main words in the text, smaller less difference."""
         words = set(stems(text))
-        shares = []
-        for reading in self.retrieval.readings:
-            main = [word for word, _ in (reading.suggestion_stems + reading.stems).most_common(20)]
-            shares.append(sum(word in words for word in main) / max(1, len(main)))
+        shares = [sum(word in words for word in main) / max(1, len(main)) for main in self._main_words]
         return min(shares) - abs(shares[0] - shares[1])
 
     def _with_scorer(self, sides: _Sides, bridges: list[int]) -> list[Draft]:
@@ -182,7 +190,10 @@ class _Search:
     # -- plans ---------------------------------------------------------------------------------------------------
 
     def _step(self, index: int, which: int | None) -> Step:
-        return Step(self.retrieval.measures[index], self.retrieval.slots(which))
+        key = index, which
+        if key not in self._steps:
+            self._steps[key] = Step(self.retrieval.measures[index], self.retrieval.slots(which))
+        return self._steps[key]
 
     def _plan(self, choice: Choice) -> Plan:
         """Plan a proposal from one or two measures: the step that serves a side stands with a concern of that side."""
@@ -192,7 +203,7 @@ class _Search:
         answered = True
         for which in (0, 1):
             options = self.retrieval.concerns(which)
-            matching = [concern for concern in options if self.retrieval.match(concern, indices[which]) >= ANSWERS]
+            matching = self.retrieval.answered(which, indices[which])
             answered = answered and bool(matching)
             sayable = (matching or options)[:3]
             if which and named[0] is not None and self.random.random() < _UNLIKE:
@@ -235,7 +246,7 @@ class _Search:
         choices = self._choices(sides, bridges)
         if not choices:
             return []
-        weights = [self.retrieval.support(choice) ** 6 for choice in choices]
+        weights = [support**6 for support in self.retrieval.support(choices)]
         return [self._plan(choice) for choice in self.random.choices(choices, weights, k=number)]
 
     def _promising(self, sides: _Sides, bridges: list[int]) -> list[Plan]:
@@ -244,17 +255,15 @@ class _Search:
         known = self.guidance.known
         used = {name for text in known.texts for name in self.retrieval.measures_in(text)}
         vectors = self.retrieval.vectors
-        views = self.scorer.embed([view.as_text() for view in self.views])
-        scales = [self.scorer.scale(view.as_text()) for view in self.views]
         values = []
-        for choice in choices:
-            mean = vectors[[index for index, _ in choice]].mean(axis=0)
-            mean = mean / max(float(np.linalg.norm(mean)), 1e-6)
-            first, second = (scale.position(float(mean @ view)) for scale, view in zip(scales, views, strict=True))
+        for choice, support in zip(choices, self.retrieval.support(choices), strict=True):
+            mean = sum(vectors[index] for index, _ in choice) / len(choice)
+            mean = mean / max(math.sqrt(mean @ mean), 1e-6)
+            first, second = self._positions(mean)
             fresh = sum(self.retrieval.measures[index].name not in used for index, _ in choice) / len(choice)
             values.append(
                 self._value(first, second)
-                + self.retrieval.support(choice)
+                + support
                 + self.guidance.closeness(mean)
                 + 0.03 * fresh
                 + 0.05 * self.random.random()
@@ -318,19 +327,25 @@ class _Search:
         """About where the text of a plan will lie, as a unit vector, by the vectors of its parts."""
         parts = [self.retrieval.vectors[self.retrieval.index[step.measure.name]] for step in plan.steps]
         named = [concern.phrase for concern in (plan.first, plan.second) if concern is not None]
-        parts += [_CONCERN_SHARE * vector for vector in self.scorer.embed(named)]
-        mean: Matrix = np.sum(parts, axis=0)
-        return mean / max(float(np.linalg.norm(mean)), 1e-6)
+        parts += [_CONCERN_SHARE * self.retrieval.vector_of(phrase) for phrase in named]
+        mean: Matrix = sum(parts[1:], parts[0])
+        return mean / max(math.sqrt(mean @ mean), 1e-6)
 
     def _estimate(self, plan: Plan) -> float:
         """What a plan's text will be worth, by the vectors of its parts: no text is encoded for it."""
         mean = self._mean(plan)
-        texts = [view.as_text() for view in self.views]
-        first, second = (
-            self.scorer.scale(text).position(float(mean @ vector))
-            for text, vector in zip(texts, self.scorer.embed(texts), strict=True)
-        )
+        first, second = self._positions(mean)
         return self._value(first, second) + _SUPPORT * self._answering(plan) + self.guidance.closeness(mean)
+
+    @cached_property
+    def _scales(self) -> list[tuple[Scale, Matrix]]:
+        """The calibration and the unit vector of each view."""
+        texts = [view.as_text() for view in self.views]
+        return list(zip(map(self.scorer.scale, texts), self.scorer.embed(texts), strict=True))
+
+    def _positions(self, vector: Matrix) -> list[float]:
+        """Where a unit vector lies on the scale of each view, 0..1."""
+        return [scale.position(float(vector @ view)) for scale, view in self._scales]
 
     def _answering(self, plan: Plan) -> float:
         """Mean relevance of a plan's measures: of like scores, the one whose measures answer the views is better."""
@@ -356,7 +371,8 @@ class _Search:
         return rated
 
     def _allowed(self, text: str) -> bool:
-        return len(text.split()) <= _WORDIEST and self.constraints.allows(set(stems(text)))
+        allows = not self.constraints.excludes_words or self.constraints.allows(set(stems(text)))
+        return len(text.split()) <= _WORDIEST and allows
 
     def _near_to_liked(self, draft: Draft) -> Draft:
         """The draft with the nearness of its measures to what the mediator likes in its value: no text is encoded."""

@@ -236,7 +236,7 @@ def candidates(texts: Sequence[str], dispute: Dispute, scorer: EmpathyModel) -> 
     )
 
 
-@pytest.mark.parametrize("name", ["dogs-in-the-park", "library-hours", "night-buses"])
+@pytest.mark.parametrize("name", ["dogs-in-the-park", "night-buses"])
 def test_a_further_round_adds_and_repeats_nothing(draft: Draft, scorer: EmpathyModel, name: str) -> None:
     dispute = examples()[name]
     first = draft(dispute, Strategy.COT_FEEDBACK)
@@ -377,7 +377,7 @@ def test_odd_views_have_proposals_in_good_form(draft: Draft, name: str, strategy
     assert draft(dispute.swapped(), strategy) == draft(dispute, strategy)
 
 
-@pytest.mark.parametrize("name", ["nonsense", "chinese", "html", "slots"])
+@pytest.mark.parametrize("name", ["chinese", "slots"])
 def test_odd_views_with_the_scorer(draft: Draft, name: str) -> None:
     one, other = ODD_VIEWS[name]
     dispute = Dispute(view_a=View(text=one), view_b=View(text=other))

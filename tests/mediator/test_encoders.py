@@ -105,11 +105,11 @@ def test_a_vector_does_not_depend_on_the_batch(encoder: Encoder, texts: list[str
 
 
 def test_nothing_of_a_long_text_is_cut(encoder: Encoder) -> None:
-    body = " ".join(SENTENCES * 60)
-    assert len(body.split()) >= 3000
+    body = " ".join(SENTENCES * 20)
+    assert len(body.split()) >= 1000, "several windows"
     one, other = encoder.encode([body + " The swings are broken.", body + " My mother is ill."])
     assert not np.array_equal(one, other)
-    assert one @ other > 0.99, "one sentence of 3,000 words weighs little"
+    assert one @ other > 0.99, "one sentence of 1,000 words weighs little"
 
 
 def test_a_long_text_is_the_mean_of_its_windows(encoder: GGUFEncoder) -> None:
@@ -208,7 +208,7 @@ def test_a_short_text_does_not_wait_for_all_of_a_long_one(encoder: GGUFEncoder) 
         encoder.encode([text])
         ended.append(text[:5])
 
-    long = "river " * 1_500
+    long = "river " * 1_000
     threads = [threading.Thread(target=work, args=(f"{number}{long}",)) for number in range(encoder._model.at_once + 1)]
     for thread in threads:
         thread.start()
@@ -319,7 +319,7 @@ def transformer(original: Path) -> Iterator[SentenceTransformersEncoder]:
 
 
 def test_the_original_has_unit_rows_and_cuts_nothing(transformer: SentenceTransformersEncoder) -> None:
-    body = " ".join(SENTENCES * 30)
+    body = " ".join(SENTENCES * 10)
     rows = transformer.encode([SENTENCES[0], body + " The swings are broken.", body + " My mother is ill."])
     assert np.linalg.norm(rows, axis=1) == pytest.approx(1.0, abs=1e-5)
     assert not np.array_equal(rows[1], rows[2])

@@ -19,7 +19,9 @@ from mediator.writers.base import Brief
 from mediator.writers.drafter import Drafter
 
 NAMES = sorted(examples())
-QUICK = (Strategy.SINGLE, Strategy.COT)
+QUICK = ((Strategy.SINGLE, NAMES[::2]), (Strategy.COT, NAMES[1::2]))
+"""Strategies that encode no text of their own, each with half of the examples."""
+
 EDITED = {
     "dogs-in-the-park": "A low fence goes around the playground, and until nine the meadow is for dogs off the lead.",
     "night-buses": "Drivers are trained to help, and staff without uniforms ride on the last bus on Fridays.",
@@ -34,11 +36,9 @@ def write(scorer: EmpathyModel, dispute: Dispute, strategy: Strategy, **rest: ob
     return [texts[index] for index in sorted(texts)]
 
 
-def as_candidates(texts: Sequence[str], dispute: Dispute, scorer: EmpathyModel) -> tuple[Candidate, ...]:
-    scores = scorer.score(dispute, texts)
-    return tuple(
-        Candidate(text=text, strategy=Strategy.SINGLE, scores=each) for text, each in zip(texts, scores, strict=True)
-    )
+def as_candidates(texts: Sequence[str]) -> tuple[Candidate, ...]:
+    """Candidates without scores: the drafter looks at the texts alone."""
+    return tuple(Candidate(text=text, strategy=Strategy.SINGLE) for text in texts)
 
 
 def closeness(scorer: EmpathyModel, texts: Sequence[str], liked: str) -> float:
@@ -54,13 +54,15 @@ def _fixed(text: str) -> list[str]:
     return [part.split("}")[-1] for part in text.split("{")]
 
 
-@pytest.mark.parametrize("strategy", QUICK)
-def test_more_like_this_comes_closer_and_repeats_nothing(scorer: EmpathyModel, strategy: Strategy) -> None:
+@pytest.mark.parametrize(("strategy", "names"), QUICK)
+def test_more_like_this_comes_closer_and_repeats_nothing(
+    scorer: EmpathyModel, strategy: Strategy, names: Sequence[str]
+) -> None:
     near, far = [], []
-    for name in NAMES:
+    for name in names:
         dispute = example(name)
         first = write(scorer, dispute, strategy)
-        earlier = as_candidates(first, dispute, scorer)
+        earlier = as_candidates(first)
         new = write(scorer, dispute, strategy, earlier=earlier, like=(first[0],), seed=1)
         assert len(new) == 4
         if strategy is Strategy.COT:
@@ -70,12 +72,11 @@ def test_more_like_this_comes_closer_and_repeats_nothing(scorer: EmpathyModel, s
         near.append(closeness(scorer, new, first[0]))
         far.append(closeness(scorer, write(scorer, dispute, strategy, earlier=earlier, seed=1), first[0]))
     assert fmean(near) > fmean(far) + 0.05
-    assert sum(a > b for a, b in zip(near, far, strict=True)) >= 8
+    assert sum(a > b for a, b in zip(near, far, strict=True)) >= len(names) - 1
 
 
-@pytest.mark.parametrize("name", ["dogs-in-the-park", "office-days"])
-def test_most_keep_a_measure_of_the_liked_text(scorer: EmpathyModel, name: str) -> None:
-    dispute = example(name)
+def test_most_keep_a_measure_of_the_liked_text(scorer: EmpathyModel) -> None:
+    dispute = example("dogs-in-the-park")
     liked = write(scorer, dispute, Strategy.COT_FEEDBACK)[0]
     kept = measures_of(liked, dispute, scorer)
     new = write(scorer, dispute, Strategy.COT_FEEDBACK, like=(liked,), seed=1)
@@ -96,13 +97,13 @@ def test_a_text_of_somebody_else_can_be_liked_too(scorer: EmpathyModel) -> None:
     assert all(a > b for a, b in zip(near, far, strict=True))
 
 
-@pytest.mark.parametrize("strategy", QUICK)
-def test_what_was_dropped_does_not_come_again(scorer: EmpathyModel, strategy: Strategy) -> None:
+@pytest.mark.parametrize(("strategy", "names"), QUICK)
+def test_what_was_dropped_does_not_come_again(scorer: EmpathyModel, strategy: Strategy, names: Sequence[str]) -> None:
     again, before = 0, 0
-    for name in NAMES:
+    for name in names:
         dispute = example(name)
         first = write(scorer, dispute, strategy)
-        dropped, kept = (first[0], first[1]), as_candidates(first[2:], dispute, scorer)
+        dropped, kept = (first[0], first[1]), as_candidates(first[2:])
         spared = {measure for text in first[2:] for measure in measures_of(text, dispute, scorer)}
         gone = {measure for text in dropped for measure in measures_of(text, dispute, scorer)} - spared
         new = write(scorer, dispute, strategy, earlier=kept, avoid=dropped, seed=1)

@@ -133,7 +133,6 @@ PEOPLE = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("group", PEOPLE)
 @pytest.mark.parametrize(
     "frame",
     [
@@ -141,13 +140,14 @@ PEOPLE = (
         "Get rid of {} here.", "I want fewer {} in the park.", "No {}.",
     ],
 )  # fmt: skip
-def test_people_are_no_concern(group: str, frame: str) -> None:
-    sentence = frame.format(group)
-    sentence = sentence[0].upper() + sentence[1:]
-    nouns = {stem(group.split()[-1])}
-    for view in (wanted(sentence, reason=sentence), View(text=sentence)):
-        for phrase in own(view):
-            assert not nouns & set(stems(phrase)), f"{phrase!r} from {sentence!r}"
+def test_people_are_no_concern(frame: str) -> None:
+    for group in PEOPLE:
+        sentence = frame.format(group)
+        sentence = sentence[0].upper() + sentence[1:]
+        nouns = {stem(group.split()[-1])}
+        for view in (wanted(sentence, reason=sentence), View(text=sentence)):
+            for phrase in own(view):
+                assert not nouns & set(stems(phrase)), f"{phrase!r} from {sentence!r}"
 
 
 @pytest.mark.parametrize("ban", ["should be forbidden", "must be prohibited", "should be banned"])

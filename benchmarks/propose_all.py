@@ -12,9 +12,13 @@ import re
 import statistics
 import sys
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from workers import end_with_parent
 
 from mediator.empathy import EmpathyModel
 from mediator.mediation import MediationDone, MediationOptions, propose
@@ -86,7 +90,7 @@ def _scorer() -> EmpathyModel:
     return EmpathyModel.load()
 
 
-def work(job: tuple[int, Dispute, str]) -> dict[str, object]:
+def work(job: tuple[int, Dispute, str]) -> dict[str, Any]:
     """Propose for one dispute with one strategy."""
     number, dispute, strategy = job
     started = time.perf_counter()
@@ -111,6 +115,12 @@ def work(job: tuple[int, Dispute, str]) -> dict[str, object]:
         return {"number": number, "strategy": strategy, "faults": [f"crash: {type(error).__name__}: {error}"]}
 
 
+def side_by_side(work: Callable[[Any], dict[str, Any]], jobs: Sequence[Any], workers: int) -> list[dict[str, Any]]:
+    """Do all jobs, so many at a time; return what each gives, in their order."""
+    with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
+        return list(pool.map(work, jobs, chunksize=8))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", choices=["efp", "opposing"], default="efp")
@@ -121,8 +131,7 @@ def main() -> int:
     chosen = list(enumerate(disputes(arguments.source)))[:: arguments.every]
     jobs = [(number, dispute, strategy.value) for number, dispute in chosen for strategy in Strategy]
     started = time.perf_counter()
-    with ProcessPoolExecutor(arguments.workers) as pool:
-        results = list(pool.map(work, jobs, chunksize=8))
+    results = side_by_side(work, jobs, arguments.workers)
     if arguments.report:
         arguments.report.write_text("".join(json.dumps(result) + "\n" for result in results), encoding="utf-8")
     broken = [result for result in results if result["faults"]]
@@ -134,10 +143,10 @@ def main() -> int:
     print("|---|---|---|---|---|---|---|---|---|")
     for strategy in Strategy:
         own = [result for result in results if result["strategy"] == strategy.value and "gap" in result]
-        gaps = sorted(value for result in own for value in result["gap"])  # type: ignore[attr-defined]
-        warmth = sorted(value for result in own for value in result["warmth"])  # type: ignore[attr-defined]
-        process = sum(result["process"] for result in own) / max(1, len(gaps))  # type: ignore[misc]
-        seconds = statistics.fmean(result["seconds"] for result in own)  # type: ignore[misc]
+        gaps = sorted(value for result in own for value in result["gap"])
+        warmth = sorted(value for result in own for value in result["warmth"])
+        process = sum(result["process"] for result in own) / max(1, len(gaps))
+        seconds = statistics.fmean(result["seconds"] for result in own)
         above = sum(value >= WARMTH_FLOOR for value in warmth) / len(warmth)
         print(
             f"| {strategy.value} | {statistics.fmean(gaps):.3f} | {statistics.median(gaps):.3f} "

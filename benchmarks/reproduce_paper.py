@@ -15,7 +15,6 @@ import logging
 import multiprocessing
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -25,6 +24,7 @@ from typing import Any
 
 from reproduction_page import write_page
 from reproduction_plan import ALWAYS, RUNS, Plan, Recorder
+from workers import end_with_parent
 
 from mediator.errors import EvenhandError, InputError
 from trainer.alignment.config import make_config
@@ -115,22 +115,6 @@ def side_by_side(plan: Plan, work: Callable[[Plan, str, int], float], names: Seq
     with ProcessPoolExecutor(plan.options.jobs, mp_context=spawn, initializer=end_with_parent) as pool:
         waiting = {pool.submit(work, plan, name, threads): name for name in names}
         return {waiting[one]: one.result() for one in as_completed(waiting)}
-
-
-def end_with_parent() -> None:
-    """Have this worker process end as soon as the one that started it is gone, by whatever signal it went.
-
-    A worker of a pool looks only between two pieces of work, and a piece takes minutes. The checkpoints keep the rest.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is None:  # this is no worker
-        return
-
-    def watch() -> None:
-        parent.join()  # the end of a pipe that only the parent holds: as in trainer/export/worker.py
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def answer(plan: Plan, name: str, threads: int) -> float:

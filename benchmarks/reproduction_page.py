@@ -136,7 +136,7 @@ def _rouge(measurement: Measurement, views: Mapping[str, Texts], ties: str, outp
     return "\n\n".join(
         [
             "## Table 2: ROUGE",
-            f"Ours, {len(measurement.pairs)} test pairs (brackets: 95 % bootstrap intervals):",
+            f"Ours, {len(measurement.pairs)} test pairs (brackets: 95 % intervals, shared views counted):",
             figures_table(measurement),
             "The paper's:",
             markdown_table(head, paper),
@@ -144,8 +144,8 @@ def _rouge(measurement: Measurement, views: Mapping[str, Texts], ties: str, outp
             "beside a ROUGE-1 of .321 cannot be right; the paper's Llama, +task, may have meant .226.)",
             "Ours, differences on the same pairs (opposite order: the share of resamples in which it turns around):",
             _rouge_differences(measurement, steps, views, seed),
-            f"The brackets take pairs for independent, and they are not: {ties}. ± is half of the interval in which "
-            "pairs with a common view count as dependent; where it is wider, it is the one to go by.",
+            f"The brackets of differences take pairs for independent, and they are not: {ties}. ± is half of the "
+            "interval in which pairs with a common view count as dependent; where it is wider, it is the one to go by.",
             " ".join(measurement.notes),
             "![](rouge.png)",
         ]

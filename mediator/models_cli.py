@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mediator.cli_output import add_output, picture, print_json, say
+from mediator.cli_output import add_action, add_output, picture, print_json, say
 from mediator.durations import duration
 
 if TYPE_CHECKING:
@@ -24,31 +24,22 @@ def add_models(commands: Any) -> None:
         description="What can write and what can score; download and remove models.",
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    listing = actions.add_parser(
-        "list",
-        help="list the models: installed or not and why, size, licence, where the text goes",
-        description="List the models: installed or not and why, size, licence, and where the text goes.",
-        allow_abbrev=False,
+    listing = add_action(
+        actions, "list", "list the models: installed or not and why, size, licence, and where the text goes"
     )
     add_output(listing)
     listing.set_defaults(handler=models_list_command)
-    download = actions.add_parser(
+    download = add_action(
+        actions,
         "download",
-        help="download a model of the list",
-        description="Download a model from the Hugging Face Hub, check it, and keep it in Evenhand's data folder. A "
-        "download that was interrupted goes on where it stopped.",
-        epilog="The name is the one after `gguf:` in `evenhand models list`. HF_ENDPOINT names another hub.",
-        allow_abbrev=False,
+        "download a model of the list from the Hugging Face Hub, check it, and keep it in Evenhand's data folder",
+        notes="A download that was interrupted goes on where it stopped.\n"
+        "The name is the one after `gguf:` in `evenhand models list`. HF_ENDPOINT names another hub.",
     )
     download.add_argument("name", metavar="NAME", help="e.g. qwen3-4b")
     add_output(download)
     download.set_defaults(handler=models_download_command)
-    removal = actions.add_parser(
-        "remove",
-        help="delete a downloaded model",
-        description="Delete a downloaded model, and what an unfinished download left.",
-        allow_abbrev=False,
-    )
+    removal = add_action(actions, "remove", "delete a downloaded model, and what an unfinished download left")
     removal.add_argument("name", metavar="NAME", help="e.g. qwen3-4b")
     add_output(removal)
     removal.set_defaults(handler=models_remove_command)

@@ -125,10 +125,11 @@ def _task(brief: Brief) -> str:
     code = fence_code(brief.dispute)
     parts = []
     name = brief.strategy.value
-    if brief.strategy is Strategy.COT_FEEDBACK and not brief.earlier:
-        name = "cot-feedback-first"
+    measured = brief.strategy is Strategy.COT_FEEDBACK and any(map(_is_measured, brief.earlier))
+    if brief.strategy is Strategy.COT_FEEDBACK and not measured:
+        # The usual task asks for the closest and for the further side, which nobody can name without figures.
+        name = "cot-feedback-unmeasured" if brief.earlier else "cot-feedback-first"
     if brief.earlier:
-        measured = brief.strategy is Strategy.COT_FEEDBACK and any(map(_is_measured, brief.earlier))
         heading = Template(_text("measured" if measured else "earlier"))
         parts.append(heading.substitute(earlier=_earlier(brief.earlier, code, measured)))
     for name_of_part, texts in (("like", brief.like), ("avoid", brief.avoid[-MOST_DROPPED_SHOWN:])):

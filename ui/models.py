@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 _FORMS = ("add_file", "add_server", "keys")
 _EVERY = 0.5  # seconds between two looks at what is under way
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# A path, an address, a name: nothing for the browser to complete or to correct.
+_LITERAL = gr.InputHTMLAttributes(autocomplete="off", autocorrect="off", spellcheck=False)
 
 # The buttons of the list; confirmations that stay open while the list is drawn anew; and a place for the keyboard when
 # the button that was pressed is no longer there.
@@ -108,7 +110,7 @@ def build_tab(engine: Engine) -> None:
                 placeholder="/…/model.gguf",
                 max_lines=1,
                 elem_id="eh-own-path",
-                html_attributes=gr.InputHTMLAttributes(autocomplete="off", autocorrect="off", spellcheck=False),
+                html_attributes=_LITERAL,
             )
             add_file = gr.Button(t("models.add_file_button"), elem_id="eh-add-file")
             file_said = gr.HTML("", elem_id="eh-file-said", apply_default_css=False, js_on_load=None)
@@ -120,14 +122,14 @@ def build_tab(engine: Engine) -> None:
                 placeholder="http://localhost:8080/v1",
                 max_lines=1,
                 elem_id="eh-own-url",
-                html_attributes=gr.InputHTMLAttributes(autocomplete="off", autocorrect="off", spellcheck=False),
+                html_attributes=_LITERAL,
             )
             model = gr.Textbox(
                 label=t("models.server_model"),
                 placeholder="qwen3",
                 max_lines=1,
                 elem_id="eh-own-model",
-                html_attributes=gr.InputHTMLAttributes(autocomplete="off", autocorrect="off", spellcheck=False),
+                html_attributes=_LITERAL,
             )
             add_server = gr.Button(t("models.add_server_button"), elem_id="eh-add-server")
             server_said = gr.HTML("", elem_id="eh-server-said", apply_default_css=False, js_on_load=None)

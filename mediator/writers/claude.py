@@ -1,7 +1,6 @@
 """Claude through Anthropic's official SDK: streaming, with the repeated part of the prompt cached by the provider."""
 
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from mediator.writers.remote import (
     is_this_computer,
     local_client,
     normalised,
-    patiently,
+    patient_stream,
 )
 
 DEFAULT_MODEL = "claude-sonnet-5-5"  # the newest Sonnet that the SDK names (anthropic.types.model, release 2.11)
@@ -117,11 +116,7 @@ class ClaudeModel:
         }
         if sampling.stop:
             request["stop_sequences"] = list(sampling.stop)
-        pieces = self._loop.stream(
-            lambda: patiently(lambda: self._attempt(request), self._remote, self._patience), cancel
-        )
-        with closing(pieces):
-            yield from pieces
+        yield from patient_stream(self._loop, lambda: self._attempt(request), self._remote, self._patience, cancel)
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Ask the API; where it does not answer, estimate. Raises `AuthenticationFailed` for a refused key."""

@@ -1,7 +1,6 @@
 """Any server that speaks the OpenAI chat protocol (llama.cpp, vLLM, Ollama, OpenAI), through the official SDK."""
 
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import closing
 from typing import Any
 
 from mediator.cancellation import Cancellation
@@ -17,7 +16,7 @@ from mediator.writers.remote import (
     is_this_computer,
     local_client,
     not_the_protocol,
-    patiently,
+    patient_stream,
 )
 
 _NO_KEY = "none"  # the SDK insists on a key; servers that need none ignore it
@@ -116,11 +115,7 @@ class OpenAICompatibleModel:
         }
         if sampling.stop:
             request["stop"] = list(sampling.stop)
-        pieces = self._loop.stream(
-            lambda: patiently(lambda: self._attempt(request), self._remote, self._patience), cancel
-        )
-        with closing(pieces):
-            yield from pieces
+        yield from patient_stream(self._loop, lambda: self._attempt(request), self._remote, self._patience, cancel)
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Estimate: the protocol has no way to ask."""

@@ -11,7 +11,7 @@ import queue
 import random
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeVar
@@ -176,6 +176,22 @@ class EventLoopThread:
                 threading.Thread(target=serve, name="remote model", daemon=True).start()
                 self._loop = loop
             return self._loop
+
+
+def patient_stream(
+    loop: EventLoopThread,
+    attempt: Callable[[], AsyncIterator[str]],
+    remote: Remote,
+    patience: Patience,
+    cancel: Cancellation,
+) -> Generator[str, None, None]:
+    """Yield the pieces of `patiently` as they arrive on the loop; a reader who stops ends the request too.
+
+    Raises `WriterError`, or `Cancelled` at once after a cancel.
+    """
+    pieces = loop.stream(lambda: patiently(attempt, remote, patience), cancel)
+    with closing(pieces):
+        yield from pieces
 
 
 async def patiently(

@@ -104,6 +104,9 @@ def test_no_closeness_is_spoken_of_where_none_was_measured() -> None:
 
     assert "Closeness was measured" not in task(foreign)
     assert "Die Wiese teilen." in task(foreign)
+    assert not re.search("closest|further|come closer", task(foreign)), "nor asked for"
+    assert "FINDINGS:" in task(foreign)
+    assert re.search("closest.*the further side", task(foreign, two))
     assert "Closeness was measured" in task(foreign, two)
     assert task(foreign, two).count("closeness to A") == 1
 

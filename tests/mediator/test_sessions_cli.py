@@ -1,7 +1,6 @@
 """`evenhand sessions`, run as a command in a process of its own where the terminal matters, else in this one."""
 
 import json
-import logging
 import os
 import stat
 import subprocess
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.logs import logs_of_its_own
 from support.stored import FORM, candidate, filled, start
 
 from mediator.session import Form, Session, SideForm
@@ -18,20 +18,15 @@ from mediator.sessions_export_cli import write_file
 from mediator.store import FILE_NAME, Store, default_store
 from ui.cli import main
 
+__all__ = ["logs_of_its_own"]
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 needs_unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such rights and terminals")
 
 
 @pytest.fixture(autouse=True)
-def _folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("EVENHAND_LOG_FOLDER", str(tmp_path / "log"))
+def _folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs_of_its_own: Path) -> None:
     monkeypatch.setenv("EVENHAND_DATA_FOLDER", str(tmp_path / "data"))
-    yield
-    for name in ("mediator", "trainer", "ui"):
-        logger = logging.getLogger(name)
-        for handler in logger.handlers:
-            handler.close()
-        logger.handlers, logger.propagate = [], True
 
 
 @pytest.fixture
@@ -168,11 +163,16 @@ def test_an_export_can_be_redacted(capsys, session, tmp_path):
     assert "were replaced" not in out.read_text(encoding="utf-8")
 
 
-PRIVATE = {"--ratings": ("better",), "--history": ("cheaper", "before nine"), "--others": ("Signs tell",)}
+PRIVATE = {
+    "--ratings": ("better",),
+    "--history": ("cheaper", "before nine"),
+    "--audit": ("as A, was served more",),
+    "--others": ("Signs tell",),
+}
 
 
 @pytest.mark.parametrize("name", ["x.md", "x.html"])
-@pytest.mark.parametrize("asked", [(), ("--ratings",), ("--history", "--others"), ("--no-others",)])
+@pytest.mark.parametrize("asked", [(), ("--ratings",), ("--history", "--others"), ("--audit", "--no-others")])
 def test_what_may_be_confidential_is_exported_only_where_it_is_asked_for(capsys, session, tmp_path, name, asked):
     _, _, err = run(capsys, "export", session.id, "--out", str(tmp_path / name), *asked)
     text, left_out = (tmp_path / name).read_text(encoding="utf-8"), err.partition("Left out: ")[2]
@@ -184,7 +184,8 @@ def test_what_may_be_confidential_is_exported_only_where_it_is_asked_for(capsys,
 def test_json_holds_everything_and_says_so(capsys, session, tmp_path):
     _, _, err = run(capsys, "export", session.id, "--out", str(tmp_path / "x.json"), "--no-others")
     text = (tmp_path / "x.json").read_text(encoding="utf-8")
-    assert all(words in text for texts in PRIVATE.values() for words in texts)
+    assert all(words in text for option, texts in PRIVATE.items() for words in texts if option != "--audit")
+    assert '"position_bias": 0.2' in text
     assert "The file holds everything" in err
 
 

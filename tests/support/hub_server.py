@@ -3,7 +3,6 @@
 import hashlib
 import select
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -148,13 +147,3 @@ def hub_server(data: bytes) -> Iterator[Hub]:
     finally:
         httpd.shutdown()
         httpd.server_close()
-
-
-def wait_until(condition: "object", seconds: float) -> bool:
-    """Wait for a condition (a function without arguments); returns whether it came true."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():  # type: ignore[operator]
-            return True
-        time.sleep(0.01)
-    return False

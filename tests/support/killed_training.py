@@ -1,16 +1,15 @@
-"""Trainings in processes of their own that are killed (SIGKILL) at a given place: a phase and how much of it is done.
+"""Trainings in processes of their own: killed (SIGKILL) at a given place, or several that learn together.
 
-    python killed_training.py FOLDER RECIPE SETTINGS.json    one training, to its end
-    python killed_training.py --serve                        one training in a fork for each line of its input, the
-                                                             arguments of `work` as JSON; prints how each ended
-
-The libraries take seconds to import; a fork has them already, and is a process like any other.
+The libraries take seconds to import; a fork of the tests' process has them already, and is a process like any other.
 """
 
-import json
 import os
 import signal
+import socket
 import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,45 +27,73 @@ class Deadly(Silent):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def work(
-    folder: str,
-    recipe: str,
-    settings: dict[str, Any],
-    phase: str = "",
-    done: int = 0,
-    resume: bool = False,
-    cache: str = "",
+def forked(work: Callable[[], object], environment: Mapping[str, str] | None = None) -> int:
+    """Do the work in a fork of this process, in one thread; return its process number.
+
+    It ends with 0, or with 1 where the work raised, which it prints on stderr; nothing of the tests' own happens in it.
+    """
+    import torch
+
+    process = os.fork()
+    if process:
+        return process
+    try:
+        os.environ.update(environment or {})
+        torch.set_num_threads(1)
+        work()
+    except BaseException:  # noqa: BLE001 - told by the exit status
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+def ended(process: int) -> int:
+    """Wait for a fork's end; return its exit status, negative the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def train_until_killed(
+    recipe: str, settings: Mapping[str, Any], folder: Path, phase: str, done: int, resume: bool = False
 ) -> None:
-    """Train, with ``cache`` as the cache folder, until ``done`` of a phase."""
-    if cache:
-        os.environ["EVENHAND_CACHE_FOLDER"] = cache
+    """Train in a process of its own until it kills itself at ``done`` of a phase."""
     from trainer.alignment.config import make_config
     from trainer.recipes import train
 
-    train(recipe, make_config(recipe, settings), Path(folder), Deadly(phase, done), resume)
+    config = make_config(recipe, dict(settings))
+    process = forked(lambda: train(recipe, config, folder, Deadly(phase, done), resume))
+    assert ended(process) == -signal.SIGKILL
 
 
-def serve() -> None:
-    import torch
+def train_together(recipe: str, settings: Mapping[str, Any], folder: Path, cache: Path, processes: int) -> None:
+    """Train in several processes, with ``cache`` as the cache folder, that find each other as torchrun's do."""
+    from trainer.alignment.config import make_config
+    from trainer.recipes import train
 
-    import trainer.alignment.align
-    import trainer.alignment.sft  # noqa: F401 - imported once, for all forks
-
-    torch.set_num_threads(1)
-    for line in sys.stdin:
-        process = os.fork()
-        if process == 0:
-            try:
-                work(**json.loads(line))
-            except BaseException as error:  # noqa: BLE001 - told by the exit status
-                print(repr(error), file=sys.stderr, flush=True)
-                os._exit(1)
-            os._exit(0)
-        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] == ["--serve"]:
-        serve()
-    else:
-        work(sys.argv[1], sys.argv[2], json.loads(Path(sys.argv[3]).read_text(encoding="utf-8")))
+    config = make_config(recipe, dict(settings))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        "EVENHAND_CACHE_FOLDER": str(cache),
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    running = [
+        forked(lambda: train(recipe, config, folder, Silent(), False), {**shared, "RANK": rank, "LOCAL_RANK": rank})
+        for rank in map(str, range(processes))
+    ]
+    try:
+        while running:
+            for process in running[:]:
+                found, status = os.waitpid(process, os.WNOHANG)
+                if found:
+                    running.remove(process)
+                    assert status == 0
+            time.sleep(0.02)
+    finally:  # where one has failed the others would wait for it
+        for process in running:
+            os.kill(process, signal.SIGKILL)
+            ended(process)

@@ -44,7 +44,6 @@ class Served:
     url: str
     folder: Path
     log: Path
-    seconds_to_address: float
     cookies: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -136,7 +135,7 @@ def serving(
             assert process.poll() is None, log.read_text(encoding="utf-8")
             assert time.monotonic() - begun < 60, log.read_text(encoding="utf-8")
             time.sleep(0.05)
-        yield Served(process, found[1].rstrip("/"), folder, log, time.monotonic() - begun)
+        yield Served(process, found[1].rstrip("/"), folder, log)
     finally:
         if process.poll() is None:
             process.terminate()

@@ -1,4 +1,4 @@
-"""benchmarks/reproduce_paper.py: what works side by side ends together with whoever started it."""
+"""The benchmarks that work in several processes: these end together with whoever started them."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from support.patience import until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-PROGRAM = """
+SPAWNED = """
 import argparse, os, sys, time
 from pathlib import Path
 from reproduce_paper import side_by_side
@@ -28,11 +28,26 @@ if __name__ == "__main__":
     side_by_side(plan, work, ["one"])
 """
 
+FORKED = """
+import os, sys, time
+from pathlib import Path
+from propose_all import side_by_side
+
+def work(folder):
+    (folder / "begun").write_text(str(os.getpid()))
+    (folder / "begun").rename(folder / "one.pid")
+    time.sleep(600)
+
+if __name__ == "__main__":
+    side_by_side(work, [Path(sys.argv[1])], 2)
+"""
+
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
-def test_a_worker_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [SPAWNED, FORKED], ids=["reproduce_paper", "propose_all"])
+def test_the_workers_end_when_whoever_started_them_is_killed(text: str, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
-    program.write_text(PROGRAM, encoding="utf-8")
+    program.write_text(text, encoding="utf-8")
     path = os.pathsep.join(str(folder) for folder in (REPOSITORY / "benchmarks", REPOSITORY))
     with (
         (tmp_path / "errors").open("w", encoding="utf-8") as errors,
@@ -40,14 +55,24 @@ def test_a_worker_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> None
             [sys.executable, str(program), str(tmp_path)], env={**os.environ, "PYTHONPATH": path}, stderr=errors
         ) as parent,
     ):
-        note = tmp_path / "one.pid"
-        until(lambda: note.exists() or parent.poll() is not None, "the work did not begin")
-        assert note.exists(), (tmp_path / "errors").read_text(encoding="utf-8")
-        worker = psutil.Process(int(note.read_text()))
-        assert worker.ppid() == parent.pid
-        parent.kill()
+        try:
+            note = tmp_path / "one.pid"
+            until(lambda: note.exists() or parent.poll() is not None, "the work did not begin")
+            assert note.exists(), (tmp_path / "errors").read_text(encoding="utf-8")
+            workers = psutil.Process(parent.pid).children(recursive=True)  # one of a pair has nothing to do
+            assert int(note.read_text()) in {worker.pid for worker in workers}
+        finally:
+            parent.kill()
     try:
-        until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, "the worker goes on")
+        until(lambda: not any(_goes_on(worker) for worker in workers), "a worker goes on")
     finally:
-        with suppress(psutil.NoSuchProcess):
-            worker.kill()
+        for worker in workers:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
+
+
+def _goes_on(worker: psutil.Process) -> bool:
+    try:
+        return worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from mediator.encoder_prefix import prefix_of_prompts
 from mediator.errors import InputError, MissingExtraError, ModelFileError
 from mediator.settings import user_path
+from trainer.empathy.best_epoch import BestEpoch, check_ratings, followed
 from trainer.empathy.config import EmpathyConfig
 from trainer.empathy.data import (
     Contrast,
@@ -40,7 +41,6 @@ from trainer.empathy.figures import (
     remembering,
     scores_of_ratings,
     scores_of_stories,
-    within_rater_spearman,
 )
 from trainer.empathy.losses import correlation_loss, ranking_loss, side_loss
 from trainer.empathy.regression import divide, regress
@@ -185,7 +185,7 @@ def train(model: Any, data: TrainingData, config: EmpathyConfig, tell: Tell = _l
         optimizer, lambda step: min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
     )
     history: list[dict[str, float]] = []
-    best, chosen = -math.inf, []
+    best: BestEpoch[list[torch.Tensor]] = BestEpoch()
     for step in range(steps):
         optimizer.zero_grad()
         losses = {}
@@ -204,13 +204,12 @@ def train(model: Any, data: TrainingData, config: EmpathyConfig, tell: Tell = _l
             tell(f"step {step + 1} of {steps}: " + ", ".join(f"{name} {mean:.3f}" for name, mean in means.items()))
         if data.validation and (step + 1) % in_an_epoch == 0:
             reached = _validated(tower, data.validation)
-            tell(
-                f"epoch {(step + 1) // in_an_epoch} of {config.epochs}: Spearman of the validation raters {reached:.3f}"
-            )
-            if reached > best:
-                best, chosen = reached, [weight.detach().clone() for weight in tower.parameters()]
+            epoch = (step + 1) // in_an_epoch
+            tell(f"epoch {epoch} of {config.epochs}: Spearman of the validation raters {reached:.3f}")
+            best.offer(reached, lambda: [weight.detach().clone() for weight in tower.parameters()])
+    best.tell_collapsed(tell)
     with torch.no_grad():
-        for weight, value in zip(tower.parameters(), chosen, strict=False):  # none without validation
+        for weight, value in zip(tower.parameters(), best.kept or [], strict=False):  # none without validation
             weight.copy_(value)
     tower.keep()
     blend_weights(model, start, config.blend)
@@ -218,13 +217,13 @@ def train(model: Any, data: TrainingData, config: EmpathyConfig, tell: Tell = _l
 
 
 def _validated(tower: NormTower | LayersTower, raters: Sequence[Sequence[RatedPair]]) -> float:
-    """Spearman of cosines and ratings within raters, -1..1, as the tower is now."""
+    """Spearman of cosines and ratings within raters, -1..1 or NaN, as the tower is now: see `followed`."""
     import torch
 
     learning = tower.model.training
     tower.model.eval()
     with torch.no_grad():
-        reached = within_rater_spearman(scores_of_ratings(lambda texts: tower.embed(texts).numpy(), raters))
+        reached = followed(scores_of_ratings(lambda texts: tower.embed(texts).numpy(), raters), within=True)
     tower.model.train(learning)
     return reached
 
@@ -247,7 +246,7 @@ def run(config: EmpathyConfig, tell: Tell = _log.info) -> dict[str, Any]:
         ``{"spearman": {"before" | "after" | "gain": {figure: "value [low, high]"}}, "output": ..., "gguf": ...}``.
 
     Raises:
-        InputError: data are missing or damaged, or there is nothing to learn from.
+        InputError: data are missing or damaged, there is nothing to learn from, or nothing to choose an epoch by.
         MissingExtraError, ModelFileError, NoSuchDevice: see `load_base`.
     """
     for name in ("base", "ratings"):
@@ -280,6 +279,7 @@ Figures = dict[str, dict[str, Estimate]]
 
 def _run_ranking(config: EmpathyConfig, stories: list[StoryPair], tell: Tell) -> tuple[Figures, Any]:
     data = load_training_data(config)
+    check_ratings(data.validation, True, config.ratings)
     model = load_base(config.base, config.threads)
     _, held_out = split_by_rater(load_ratings(config.ratings), config.held_out, config.split_seed)
     before = remembering(model)
@@ -299,6 +299,7 @@ def _run_cosine(config: EmpathyConfig, stories: list[StoryPair], tell: Tell) -> 
             "measured on.",
             "Give more pairs, or change `held_out`, `validation` or `left_out`.",
         )
+    check_ratings([validation] if validation else [], False, config.ratings)
     held_out: dict[str, list[RatedPair]] = {}
     for pair in kept:
         held_out.setdefault(pair.rater, []).append(pair)

@@ -7,9 +7,10 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from trainer.empathy.best_epoch import BestEpoch, followed
 from trainer.empathy.config import EmpathyConfig
 from trainer.empathy.data import RatedPair, raters_left_out, split_by_rater
-from trainer.empathy.figures import raw_spearman, remembering, scores_of_ratings
+from trainer.empathy.figures import remembering, scores_of_ratings
 from trainer.empathy.towers import upper_layers
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def regress(
     Args:
         model: the model to change.
         training: pairs to learn from.
-        validation: pairs whose Spearman chooses the epoch; none takes the last.
+        validation: pairs whose Spearman chooses the epoch (`trainer.empathy.best_epoch`); none takes the last.
         config: see `EmpathyConfig`.
         tell: is told how far the work is, in a sentence.
 
@@ -87,7 +88,8 @@ def regress(
         optimizer, lambda step: min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
     )
     length, model.max_seq_length = model.max_seq_length, config.max_tokens
-    best, kept, history = -math.inf, None, []
+    best: BestEpoch[dict[str, Any]] = BestEpoch()
+    history = []
     for epoch in range(config.epochs):
         model.train()
         losses = []
@@ -109,13 +111,13 @@ def regress(
         model.eval()
         words = f"epoch {epoch + 1} of {config.epochs}: loss {history[-1]:.4f}"
         if validation:
-            reached = raw_spearman(scores_of_ratings(remembering(model, config.prefix), [validation]))
+            reached = followed(scores_of_ratings(remembering(model, config.prefix), [validation]), within=False)
             words += f", Spearman on the validation pairs {reached:.3f}"
-            if reached > best:
-                best, kept = reached, copy.deepcopy(model.state_dict())
+            best.offer(reached, lambda: copy.deepcopy(model.state_dict()))
         tell(words)
-    if kept is not None:
-        model.load_state_dict(kept)
+    best.tell_collapsed(tell)
+    if best.kept is not None:
+        model.load_state_dict(best.kept)
     model.max_seq_length = length
     return history
 

@@ -126,15 +126,34 @@ class MeasuredModel:
 def models_of(named: Sequence[str], **settings: Any) -> list[MeasuredModel]:
     """Read ``NAME=FOLDER`` for each model; the order is kept.
 
+    The first ``=`` ends the name, so that a folder may hold more of them and a name none.
+
     Raises:
-        ModelNameError: a name or a folder is missing, or a name is given twice.
+        ModelNameError: a name or a folder is missing, a name holds a ``=``, or is given twice.
     """
     models: list[MeasuredModel] = []
     for text in named:
         name, sign, source = text.partition("=")
         if not sign or not name.strip() or not source.strip():
             raise ModelNameError(f"--model {text!r} names no model.", "Write it as --model SFT=runs/sft/model.")
+        _check_division(text, source.strip())
         if any(model.name == name.strip() for model in models):
             raise ModelNameError(f"Two models are called {name.strip()!r}.", "Give each a name of its own.")
         models.append(MeasuredModel(name.strip(), source.strip(), **settings))
     return models
+
+
+def _check_division(text: str, source: str) -> None:
+    """Refuse what the first ``=`` divides in the wrong place: behind it is no folder, but one begins elsewhere."""
+    if user_path(source).is_dir():
+        return
+    if user_path(text).is_dir():
+        raise ModelNameError(f"--model {text!r} is a folder and names no model.", f"Write it as --model SFT={text}.")
+    rest = source
+    while "=" in rest:
+        rest = rest.partition("=")[2].strip()
+        if rest and user_path(rest).is_dir():
+            raise ModelNameError(
+                f"--model {text!r}: the name of {rest} holds a `=`, and the first one ends it.",
+                "Name it without.",
+            )

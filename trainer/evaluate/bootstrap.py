@@ -33,23 +33,31 @@ class Difference(NamedTuple):
     opposite: float
 
 
-def interval(values: Sequence[float], seed: int = 0, weights: Sequence[float] | None = None) -> Interval:
+def interval(
+    values: Sequence[float], seed: int = 0, weights: Sequence[float] | None = None, widening: float = 1.0
+) -> Interval:
     """Return the percentile interval (2.5 %, 97.5 %) of the mean of ``values``.
 
     Args:
         values: one for each pair (or window of text), drawn independently of each other; at least one.
         seed: of the resampling; the same one gives the same interval.
         weights: positive; the mean is weighted by them, and a value is drawn together with its weight.
+        widening: how many times as wide it shall be, each end seen from the mean, because the values are not
+            independent: `trainer.evaluate.shared_views.widening`.
 
     Raises:
         ValueError: there are no values.
     """
-    low, high = np.percentile(_means(values, seed, weights), [2.5, 97.5])
+    low, high = np.percentile(_means(values, seed, weights, widening), [2.5, 97.5])
     return Interval(float(low), float(high))
 
 
 def paired_difference(
-    first: Sequence[float], second: Sequence[float], seed: int = 0, weights: Sequence[float] | None = None
+    first: Sequence[float],
+    second: Sequence[float],
+    seed: int = 0,
+    weights: Sequence[float] | None = None,
+    widening: float = 1.0,
 ) -> Difference:
     """Compare two models measured on the same pairs, in the same order.
 
@@ -59,20 +67,21 @@ def paired_difference(
         seed: of the resampling.
         weights: positive, one for each pair, the same for both models; the difference is then that of the two
             weighted means, as `interval` has them.
+        widening: as for `interval`; of the differences.
 
     Raises:
         ValueError: the two differ in length, or are empty.
     """
     differences = [after - before for before, after in zip(first, second, strict=True)]
-    means = _means(differences, seed, weights)
+    means = _means(differences, seed, weights, widening)
     mean = float(np.average(differences, weights=weights))
     low, high = np.percentile(means, [2.5, 97.5])
     opposite = float(np.mean(means <= 0 if mean > 0 else means >= 0))
     return Difference(mean, float(low), float(high), opposite)
 
 
-def _means(values: Sequence[float], seed: int, weights: Sequence[float] | None) -> Any:
-    """Means of resamples with replacement, shape ``(RESAMPLES,)``."""
+def _means(values: Sequence[float], seed: int, weights: Sequence[float] | None, widening: float) -> Any:
+    """Means of resamples with replacement, moved away from the mean of all; shape ``(RESAMPLES,)``."""
     numbers = np.asarray(values, float)
     if numbers.size == 0:
         raise ValueError("a mean of no values has no interval")
@@ -83,4 +92,5 @@ def _means(values: Sequence[float], seed: int, weights: Sequence[float] | None) 
     for start in range(0, RESAMPLES, rows):
         drawn = random.integers(0, numbers.size, (min(rows, RESAMPLES - start), numbers.size))
         means.append((numbers[drawn] * heavy[drawn]).sum(1) / heavy[drawn].sum(1))
-    return np.concatenate(means)
+    found = np.concatenate(means)
+    return found if widening == 1 else found + (widening - 1) * (found - np.average(numbers, weights=weights))

@@ -71,7 +71,8 @@ def _subject(
         default=[],
         metavar="NAME=FOLDER",
         required=True,
-        help="a model and its name in the table: a folder, or a name on the Hugging Face hub; give one for each row",
+        help="a model and its name in the table: a folder, or a name on the Hugging Face hub; give one for each row. "
+        "NAME ends at the first =, FOLDER may hold more of them",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of drawing and of the intervals (default: 0)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
@@ -124,7 +125,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     models = models_of(arguments.model, device=arguments.device)
     output = user_path(arguments.output) if arguments.output else None
     measurements: list[Measurement] = arguments.measure(arguments, models, examples, _settings(arguments))
-    page = page_of(measurements, examples if arguments.subject == "table" else (), arguments.seed)
+    page = page_of(measurements, examples, arguments.seed, composition=arguments.subject == "table")
     if output:
         for measurement in measurements:
             measurement.save(output / f"{measurement.subject}.json")

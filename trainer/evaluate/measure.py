@@ -21,6 +21,7 @@ from trainer.evaluate.demographics import NONE_THERE, with_demographics
 from trainer.evaluate.forgetting import Likelihood, likelihood
 from trainer.evaluate.neutrality import Scorer, leanings, leanings_of_candidates
 from trainer.evaluate.rouge import references_of, rouge_of_answers
+from trainer.evaluate.shared_views import Texts, texts_of, tied, widening
 from trainer.progress import Reporter
 
 Subject = Literal["rouge", "neutrality", "demographics", "forgetting"]
@@ -47,12 +48,27 @@ class Figure(Record):
     weights: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, values: Sequence[float | None], seed: int = 0, weights: Sequence[float] = ()) -> Self:
-        """Make the figure of values; of none, all is 0 and the interval says nothing."""
+    def of(
+        cls,
+        values: Sequence[float | None],
+        seed: int = 0,
+        weights: Sequence[float] = (),
+        views: Sequence[Texts] = (),
+    ) -> Self:
+        """Make the figure of values; of none, all is 0 and the interval says nothing.
+
+        Args:
+            values: see the class.
+            seed: of the bootstrap.
+            weights: see the class; none are all the same.
+            views: of each pair (`trainer.evaluate.shared_views.texts_of`), where the values are of pairs: those with a
+                common view are dependent, and the interval is wider for it. They have no weights.
+        """
         present = [value for value in values if value is not None]
         if not present:
             return cls(mean=0.0, low=0.0, high=0.0, values=tuple(values), weights=tuple(weights))
-        low, high = interval(present, seed, weights or None)
+        there = [each for each, value in zip(views, values, strict=True) if value is not None] if views else []
+        low, high = interval(present, seed, weights or None, widening(present, there) if there else 1.0)
         heavy = weights or [1.0] * len(present)
         mean = math.fsum(v * w for v, w in zip(present, heavy, strict=True)) / math.fsum(heavy)
         return cls(mean=mean, low=low, high=high, values=tuple(values), weights=tuple(weights))
@@ -155,6 +171,7 @@ def measure_rouge(
     if settings.best_of > 1 and all(model.name != chosen for model in models):
         raise InputError(f"--best-of-model {chosen!r} is none of the models.", "Give one of the names of --model.")
     prompts = prompts_of(examples)
+    views = [texts_of(example) for example in examples]
     rows: dict[str, dict[str, Figure]] = {}
     different: list[str] = []
 
@@ -162,14 +179,15 @@ def measure_rouge(
         different.append(f"{name} {len({texts[0] for texts in answers})}")
         found = rouge_of_answers(examples, answers, settings.stemmer)
         rows[name] = {
-            "rouge1": Figure.of([one.rouge1 for one in found], settings.seed),
-            "rougeL": Figure.of([one.rougeL for one in found], settings.seed),
-            "words": Figure.of([float(len(texts[0].split())) for texts in answers], settings.seed),
+            "rouge1": Figure.of([one.rouge1 for one in found], settings.seed, views=views),
+            "rougeL": Figure.of([one.rougeL for one in found], settings.seed, views=views),
+            "words": Figure.of([float(len(texts[0].split())) for texts in answers], settings.seed, views=views),
         }
 
     notes = [
         f"ROUGE F, {'with' if settings.stemmer else 'without'} stemming, the maximum over a pair's references for each "
         "of the two.",
+        *_ties(views),
     ]
     for model in models:
         add(model.name, model.answers(prompts, settings.answers, reporter_of(model.name)))
@@ -217,25 +235,31 @@ def measure_neutrality(
     """
     _require(models, examples)
     prompts = prompts_of(examples)
+    views = [texts_of(example) for example in examples]
     rows: dict[str, dict[str, Figure]] = {}
-    notes = ["Scores are calibrated for each view. An answer about nothing has no gap either: read it with the warmth."]
+    notes = [
+        "Scores are calibrated for each view. An answer about nothing has no gap either: read it with the warmth.",
+        *_ties(views),
+    ]
     for model in models:
         answers = [texts[0] for texts in model.answers(prompts, settings.answers, reporter_of(model.name))]
         model.release()
         found = leanings(examples, answers, scorer)
         rows[model.name] = {
-            "gap": Figure.of([one.gap if one else None for one in found], settings.seed),
-            "warmth": Figure.of([one.warmth if one else None for one in found], settings.seed),
+            "gap": Figure.of([one.gap if one else None for one in found], settings.seed, views=views),
+            "warmth": Figure.of([one.warmth if one else None for one in found], settings.seed, views=views),
         }
         if empty := sum(one is None for one in found):
             notes.append(f"{model.name} left {empty} of {len(found)} answers empty; they are not counted.")
     candidates = [leanings_of_candidates(example, scorer) for example in examples]
     if any(candidates):
         rows[CANDIDATES] = {
-            "gap": Figure.of([fmean(one.gap for one in each) if each else None for each in candidates], settings.seed),
-            "warmth": Figure.of(
-                [fmean(one.warmth for one in each) if each else None for each in candidates], settings.seed
-            ),
+            name: Figure.of(
+                [fmean(getattr(one, name) for one in each) if each else None for each in candidates],
+                settings.seed,
+                views=views,
+            )
+            for name in ("gap", "warmth")
         }
     return Measurement(
         subject="neutrality",
@@ -258,6 +282,7 @@ def measure_demographics(
     kept = with_demographics(examples)
     if not kept:
         return Measurement(subject="demographics", rows={}, notes=(NONE_THERE,))
+    views = [texts_of(example) for example in kept]
     rows: dict[str, dict[str, Figure]] = {}
     for model in models:
         for words, there in (("with", True), ("without", False)):
@@ -265,8 +290,8 @@ def measure_demographics(
             answers = model.answers(prompts_of(kept, there), settings.answers, reporter_of(name))
             found = rouge_of_answers(kept, answers, settings.stemmer)
             rows[name] = {
-                "rouge1": Figure.of([one.rouge1 for one in found], settings.seed),
-                "rougeL": Figure.of([one.rougeL for one in found], settings.seed),
+                "rouge1": Figure.of([one.rouge1 for one in found], settings.seed, views=views),
+                "rougeL": Figure.of([one.rougeL for one in found], settings.seed, views=views),
             }
         model.release()
     return Measurement(
@@ -274,7 +299,7 @@ def measure_demographics(
         pairs=tuple(example.id for example in kept),
         rows=rows,
         settings=_settings_of(settings.answers),
-        notes=(f"{len(kept)} of {len(examples)} pairs have demographics.",),
+        notes=(f"{len(kept)} of {len(examples)} pairs have demographics.", *_ties(views)),
     )
 
 
@@ -317,6 +342,17 @@ def _kept_likelihood(model: MeasuredModel, text: str, settings: MeasureSettings,
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps({"sums": found.sums, "counts": found.counts}))
     return found
+
+
+def _ties(views: Sequence[Texts]) -> list[str]:
+    """What a reader must know of the intervals where pairs share views; nothing where none does."""
+    count = tied(views)
+    if not count:
+        return []
+    return [
+        f"{count} of the {len(views)} pairs share a view with another one. Such pairs count as dependent, and the "
+        "intervals are wider for it."
+    ]
 
 
 def _settings_of(answers: AnswerSettings) -> dict[str, str | int | float]:

@@ -7,6 +7,7 @@ from trainer.dataset.data import Example
 from trainer.dataset.stats import stats_of
 from trainer.evaluate.bootstrap import Difference, paired_difference
 from trainer.evaluate.measure import CANDIDATES, Figure, Measurement
+from trainer.evaluate.shared_views import Texts, texts_of, widening
 
 HEADINGS = {
     "rouge1": "ROUGE-1",
@@ -79,7 +80,14 @@ def figures_table(
     return markdown_table(head, lines)
 
 
-def difference_of(measurement: Measurement, name: str, first: str, second: str, seed: int = 0) -> Difference | None:
+def difference_of(
+    measurement: Measurement,
+    name: str,
+    first: str,
+    second: str,
+    seed: int = 0,
+    views: Mapping[str, Texts] | None = None,
+) -> Difference | None:
     """Compare two rows on the same pairs: second - first, weighted as the rows themselves are.
 
     Args:
@@ -88,6 +96,8 @@ def difference_of(measurement: Measurement, name: str, first: str, second: str, 
         first: a row.
         second: another one.
         seed: of the bootstrap.
+        views: of each pair by its id (`trainer.evaluate.shared_views.texts_of`): those with a common view are
+            dependent. None takes all pairs for independent.
 
     Returns:
         None where a row has no such figure, or the two have no pair in common.
@@ -102,14 +112,18 @@ def difference_of(measurement: Measurement, name: str, first: str, second: str, 
         raise ValueError(f"{first} and {second} were measured on windows of other sizes")
     heavy = before.weights or (1.0,) * len(before.values)
     both = [
-        (one, two, weight)
-        for one, two, weight in zip(before.values, after.values, heavy, strict=True)
+        (one, two, weight, place)
+        for place, (one, two, weight) in enumerate(zip(before.values, after.values, heavy, strict=True))
         if one is not None and two is not None
     ]
     if not both:
         return None
-    ones, twos, weights = zip(*both, strict=True)
-    return paired_difference(ones, twos, seed, weights if before.weights else None)
+    ones, twos, weights, places = zip(*both, strict=True)
+    wider = 1.0
+    if views is not None and measurement.pairs:
+        apart = [two - one for one, two in zip(ones, twos, strict=True)]
+        wider = widening(apart, [views[measurement.pairs[place]] for place in places])
+    return paired_difference(ones, twos, seed, weights if before.weights else None, wider)
 
 
 def shown_difference(found: Difference | None, digits: int = 3) -> str:
@@ -120,7 +134,12 @@ def shown_difference(found: Difference | None, digits: int = 3) -> str:
 
 
 def differences_table(
-    measurement: Measurement, name: str, comparisons: Sequence[tuple[str, str]], seed: int = 0, digits: int = 3
+    measurement: Measurement,
+    name: str,
+    comparisons: Sequence[tuple[str, str]],
+    seed: int = 0,
+    digits: int = 3,
+    views: Mapping[str, Texts] | None = None,
 ) -> str:
     """Write paired differences between rows: the same pairs are drawn for both, so what they share falls out.
 
@@ -130,10 +149,11 @@ def differences_table(
         comparisons: (first, second); the difference is second - first.
         seed: of the bootstrap.
         digits: after the point.
+        views: as for `difference_of`.
     """
     lines = []
     for first, second in comparisons:
-        found = difference_of(measurement, name, first, second, seed)
+        found = difference_of(measurement, name, first, second, seed, views)
         if found is not None:
             lines.append([f"{second} - {first}", shown_difference(found, digits), f"{found.opposite:.3f}"])
     return markdown_table(["", HEADINGS.get(name, name), "opposite order"], lines) if lines else ""
@@ -152,10 +172,20 @@ def composition_table(examples: Sequence[Example]) -> str:
     return markdown_table(["strategy", "candidates", "share"], [*rows, ["all", str(stats.all.candidates), ""]])
 
 
-def page_of(measurements: Sequence[Measurement], examples: Sequence[Example] = (), seed: int = 0) -> str:
-    """Write all measurements as one Markdown text, with their differences and notes."""
+def page_of(
+    measurements: Sequence[Measurement], examples: Sequence[Example] = (), seed: int = 0, composition: bool = True
+) -> str:
+    """Write all measurements as one Markdown text, with their differences and notes.
+
+    Args:
+        measurements: to write.
+        examples: the pairs that were measured on; without them, differences take pairs for independent.
+        seed: of the bootstrap.
+        composition: whether Table 1 shall say where the pairs' candidates come from.
+    """
     parts = []
-    if any(example.candidates for example in examples):
+    views = {example.id: texts_of(example) for example in examples} if examples else None
+    if composition and any(example.candidates for example in examples):
         parts.append(f"## The candidates by strategy (the paper's Table 1)\n\n{composition_table(examples)}")
     for measurement in measurements:
         text = [f"## {TITLES[measurement.subject]}"]
@@ -163,7 +193,8 @@ def page_of(measurements: Sequence[Measurement], examples: Sequence[Example] = (
             text.append(figures_table(measurement))
             main = {"rouge": "rougeL", "neutrality": "gap", "demographics": "rougeL", "forgetting": "log_likelihood"}
             differences = _comparable(measurement, main[measurement.subject])
-            if differences and (table := differences_table(measurement, main[measurement.subject], differences, seed)):
+            table = differences_table(measurement, main[measurement.subject], differences, seed, views=views)
+            if table:
                 text.append(f"On the same {'pairs' if measurement.pairs else 'windows'}:\n\n{table}")
             size = f"{len(measurement.pairs)} pairs. " if measurement.pairs else ""
             text.append(f"{size}Brackets: 95 % bootstrap intervals. {' '.join(measurement.notes)}")

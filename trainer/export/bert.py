@@ -231,7 +231,8 @@ def read_pooling(checkpoint: Checkpoint) -> str:
     """How token vectors become one: ``MEAN`` (the default where nothing is said) or ``CLS``.
 
     Raises:
-        ModelFileError: another pooling, or a module after it that GGUF cannot carry (a dense layer).
+        ModelFileError: another pooling, one that leaves out the prompt before every text, or a module after it that
+            GGUF cannot carry (a dense layer).
     """
     modules = checkpoint.directory / "modules.json"
     if not modules.is_file():
@@ -260,6 +261,12 @@ def read_pooling(checkpoint: Checkpoint) -> str:
     if mode not in _POOLING_MODES:
         raise ModelFileError(
             f"{modules}: pooling {mode} has no counterpart in llama.cpp.", "Export an encoder with mean or cls pooling."
+        )
+    if pooling.get("include_prompt") is False and (prefix := read_prefix(checkpoint)):
+        raise ModelFileError(
+            f"{modules}: pooling leaves out the prompt {prefix!r} that stands before every text (`include_prompt` is "
+            "false), which llama.cpp cannot do.",
+            "Export an encoder that pools its prompt too, or one without a prompt.",
         )
     return _POOLING_MODES[mode]
 

@@ -1,24 +1,20 @@
 """Fixtures of the command line's tests: a log of each test's own."""
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.logs import logs_of_its_own
+
+__all__ = ["logs_of_its_own"]
 
 
 @pytest.fixture(autouse=True)
-def _logs_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("EVENHAND_LOG_FOLDER", str(tmp_path / "log"))
-    yield
-    for name in ("mediator", "trainer", "ui"):
-        logger = logging.getLogger(name)
-        for handler in logger.handlers:
-            handler.close()
-        logger.handlers, logger.propagate = [], True
+def _logs(logs_of_its_own: Path) -> None:
+    """Every test of a command has them."""
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Callable[[], str]:
-    path = tmp_path / "log" / "evenhand.log"
+def log(logs_of_its_own: Path) -> Callable[[], str]:
+    path = logs_of_its_own / "evenhand.log"
     return lambda: path.read_text(encoding="utf-8") if path.exists() else ""

@@ -24,7 +24,7 @@ from trainer.models.prompting import encode, prompt_of
 from trainer.progress import Stopped
 from trainer.recipes import train
 
-PAIRS = 4
+PAIRS, EPOCHS = 4, 6
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +34,22 @@ def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fine_tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fine_tuned_toy(tmp_path_factory.mktemp("models"), layers=3, epochs=8)
+    return fine_tuned_toy(tmp_path_factory.mktemp("models"), layers=3, epochs=6)
+
+
+@pytest.fixture(scope="module")
+def kept_answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the model's own answers are kept: they are written once for all tests but those of the writing."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
-def settings(fine_tuned: Path, data_set: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
-    monkeypatch.setenv("EVENHAND_CACHE_FOLDER", str(tmp_path / "cache"))
+def settings(fine_tuned: Path, data_set: Path, kept_answers: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setenv("EVENHAND_CACHE_FOLDER", str(kept_answers))
     return {
         "model": str(fine_tuned),
         "dataset": str(data_set),
-        "epochs": 8,
+        "epochs": EPOCHS,
         "learning_rate": 5e-3,
         "batch_size": 2,
         "gradient_accumulation": 1,
@@ -90,9 +96,7 @@ def answers_of(run: Path) -> dict[str, list[str]]:
         ("nce", {"score": "mean"}, True, True),
         ("nce", {"score": "sum"}, True, False),  # its second term has no gradient
         ("task", {"score": "sum"}, False, True),
-        ("task", {"score": "log_ratio"}, False, True),
         ("dpo", {}, False, True),
-        ("nca", {}, True, True),
         ("nca", {"answers": 3, "hypothesis_temperature": 1.0}, True, True),
     ],
 )
@@ -115,7 +119,7 @@ def test_what_each_loss_promises(
         assert after.targets > before.targets
     if falls:
         assert after.hypotheses < before.hypotheses
-    steps = 8 * PAIRS // 2
+    steps = EPOCHS * PAIRS // 2
     assert [line["step"] for line in recorder.lines] == list(range(1, steps + 1))
     told = {"loss", "learning_rate", "gradient_norm", "target_log_likelihood", "hypothesis_log_likelihood"}
     assert all(told <= line.keys() for line in recorder.lines)
@@ -130,7 +134,7 @@ def test_what_each_loss_promises(
 def test_the_trunk_cache_changes_nothing_but_the_work(
     precision: str, tolerance: float, settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    settings |= {"precision": precision, "epochs": 3}
+    settings |= {"precision": precision, "epochs": 2}
     cached, plain = Recorder(), Recorder()
     first = train("nce", NceConfig(**settings), tmp_path / "cached", cached)
     second = train("nce", NceConfig(**settings | {"trunk_cache": False}), tmp_path / "plain", plain)
@@ -151,7 +155,10 @@ def test_the_start_is_the_reference(settings: dict[str, Any], tmp_path: Path) ->
         assert recorder.lines[0]["loss"] == pytest.approx(float(expected), abs=1e-3)
 
 
-def test_hypotheses_of_one_run_serve_another(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_hypotheses_of_one_run_serve_another(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVENHAND_CACHE_FOLDER", str(tmp_path / "cache"))
     first = Recorder()
     train("nce", NceConfig(**settings | {"epochs": 0.5}), tmp_path / "one", first)
     generated = [done for name, done, _ in first.phases if name == "hypotheses"]
@@ -235,7 +242,11 @@ def test_an_adapter_learns_too(settings: dict[str, Any], fine_tuned: Path, data_
     assert likelihoods(result, examples, answers).margin > likelihoods(fine_tuned, examples, answers).margin + 1
 
 
-def test_a_stop_is_heard_before_training_begins(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_a_stop_is_heard_before_training_begins(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVENHAND_CACHE_FOLDER", str(tmp_path / "cache"))
+
     class StopWhileCaching(Recorder):
         def should_stop(self) -> bool:
             return self.phases[-1][0] == "caching"

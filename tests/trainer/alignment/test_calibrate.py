@@ -33,11 +33,6 @@ from trainer.progress import Stopped
 PAIRS, CANDIDATES = 3, 4
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy_dataset(tmp_path_factory.mktemp("data") / "toy.jsonl", PAIRS)

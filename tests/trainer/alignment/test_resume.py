@@ -1,30 +1,17 @@
 """Kill -9 and resume: the final weights are those of a run that was never killed, bit for bit."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.killed_training import train_together, train_until_killed
 from support.toy_training import Recorder, toy_dataset, toy_model
 
 from trainer.alignment.checkpoints import CannotResume, newest, seal, tidy
 from trainer.alignment.config import make_config
 from trainer.recipes import train
-
-ROOT = Path(__file__).resolve().parents[3]
-KILLER = ROOT / "tests" / "support" / "killed_training.py"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)  # as in the killed processes
 
 
 @pytest.fixture
@@ -43,41 +30,6 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     }
 
 
-def surroundings(**more: str) -> dict[str, str]:
-    """The environment of a training process: it finds the packages, and not the modules beside its script."""
-    return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"} | more
-
-
-Killer = Callable[..., None]
-
-
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
-    """Trains in a process of its own until it is killed at a place."""
-    log = tmp_path_factory.mktemp("killed") / "log"
-    with log.open("w") as errors:
-        server = subprocess.Popen(
-            [sys.executable, str(KILLER), "--serve"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=surroundings(),
-        )
-        assert server.stdin
-        assert server.stdout
-
-        def kill(recipe: str, settings: dict[str, Any], folder: Path, **more: Any) -> None:
-            told = {"recipe": recipe, "settings": settings, "folder": str(folder), **more}
-            server.stdin.write(json.dumps({**told, "cache": os.environ["EVENHAND_CACHE_FOLDER"]}) + "\n")
-            server.stdin.flush()
-            assert server.stdout.readline() == f"{-signal.SIGKILL}\n", log.read_text()[-3000:]
-
-        yield kill
-        server.kill()
-        server.wait(60)
-
-
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return dict(load_file(folder / "model.safetensors"))
 
@@ -87,10 +39,10 @@ def same(first: Path, second: Path) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_fine_tuning_killed_in_the_middle(killed: Killer, settings: dict[str, Any], tmp_path: Path) -> None:
+def test_fine_tuning_killed_in_the_middle(settings: dict[str, Any], tmp_path: Path) -> None:
     settings |= {"epochs": 2.5, "packing": False}  # 20 texts in 5 steps an epoch
     folder = tmp_path / "killed"
-    killed("sft", settings, folder, phase="training", done=8)
+    train_until_killed("sft", settings, folder, phase="training", done=8)
     found = newest(folder / "checkpoints")
     assert found is not None
     assert found.step == 6  # in the middle of the second epoch
@@ -109,7 +61,7 @@ def test_fine_tuning_killed_in_the_middle(killed: Killer, settings: dict[str, An
     assert not same(Path(settings["model"]), resumed)
 
 
-def test_alignment_killed_twice(killed: Killer, settings: dict[str, Any], tmp_path: Path) -> None:
+def test_alignment_killed_twice(settings: dict[str, Any], tmp_path: Path) -> None:
     """Killed while it writes hypotheses, then in mid-training: both are gone on with, and nothing is made twice."""
     settings |= {
         "epochs": 4,
@@ -122,12 +74,12 @@ def test_alignment_killed_twice(killed: Killer, settings: dict[str, Any], tmp_pa
         "cache_memory": 1e-9,  # so that the activations are in a file
     }
     folder = tmp_path / "killed"
-    killed("nce", settings, folder, phase="hypotheses", done=2)
+    train_until_killed("nce", settings, folder, phase="hypotheses", done=2)
     answers = next((tmp_path / "cache" / "hypotheses").glob("*.jsonl"))
     assert len(answers.read_text().splitlines()) == 2
     first_lines = answers.read_text()
 
-    killed("nce", settings, folder, phase="training", done=8, resume=True)
+    train_until_killed("nce", settings, folder, phase="training", done=8, resume=True)
     assert answers.read_text().startswith(first_lines)
     assert len(answers.read_text().splitlines()) == 5
     found = newest(folder / "checkpoints")
@@ -166,18 +118,7 @@ def test_several_processes_learn_what_one_learns(settings: dict[str, Any], tmp_p
         "warmup_share": 0.0,
     }
     one = train("nce", make_config("nce", settings), tmp_path / "one", Recorder())
-    file = tmp_path / "settings.json"
-    file.write_text(json.dumps(settings | {"batch_size": 1}))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
-    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
-    process = subprocess.run(
-        [*command, str(KILLER), str(tmp_path / "two"), "nce", str(file)],
-        env=surroundings(EVENHAND_CACHE_FOLDER=str(tmp_path / "cache of two")),
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert process.returncode == 0, process.stderr[-3000:]
+    train_together("nce", settings | {"batch_size": 1}, tmp_path / "two", tmp_path / "cache of two", processes=2)
     first, second = weights(one), weights(tmp_path / "two" / "model")
     base = weights(Path(settings["model"]))
     moved = max(float((first[name] - base[name]).abs().max()) for name in first)

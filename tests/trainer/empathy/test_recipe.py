@@ -18,6 +18,7 @@ from mediator.encoders import GGUFEncoder, SentenceTransformersEncoder, file_fin
 from mediator.errors import InputError, ModelFileError  # noqa: E402
 from mediator.resources import asset  # noqa: E402
 from trainer.config import ConfigError, load_settings  # noqa: E402
+from trainer.empathy.best_epoch import BestEpoch, EqualRatingsError, check_ratings, followed  # noqa: E402
 from trainer.empathy.config import EmpathyConfig  # noqa: E402
 from trainer.empathy.data import Contrast, contrasts_of_claims, load_ratings, split_by_rater  # noqa: E402
 from trainer.empathy.figures import (  # noqa: E402
@@ -147,6 +148,72 @@ def test_the_ranking_keeps_the_epoch_that_the_validation_raters_choose(
     assert max(reached) > reached[-1] + 0.01
     found = within_rater_spearman(scores_of_ratings(remembering(model), data.validation))
     assert found == pytest.approx(max(reached), abs=1e-3)
+
+
+def test_a_collapsed_epoch_is_never_chosen_and_is_said() -> None:
+    def chosen(*reached: float) -> tuple[int | None, list[str]]:
+        best, told = BestEpoch[int](), list[str]()
+        for epoch, one in enumerate(reached):
+            best.offer(one, lambda epoch=epoch: epoch)  # type: ignore[misc]
+        best.tell_collapsed(told.append)
+        return best.kept, told
+
+    nan = math.nan
+    assert chosen(0.1, 0.3, 0.2) == (1, [])
+    epoch, (said,) = chosen(nan, -0.2, nan, -0.3)
+    assert epoch == 1
+    assert "after 2 of 4 epochs" in said
+    epoch, (said,) = chosen(nan, nan)
+    assert epoch is None
+    assert "No epoch could be chosen: after 2 of 2 epochs" in said
+    assert "the last epoch's" in said
+
+
+def test_an_encoder_that_tells_nothing_apart_follows_nobody() -> None:
+    ratings = [np.array([0.1, 0.9, 0.4]), np.array([0.3, 0.2])]
+    for flat in (0.7, math.nan):
+        raters = [(np.full(len(rated), flat, np.float32), rated) for rated in ratings]
+        assert math.isnan(followed(raters, within=True))
+        assert math.isnan(followed(raters, within=False))
+    levels = [(np.full(len(rated), level, np.float32), rated) for level, rated in zip((0.3, 0.7), ratings, strict=True)]
+    assert math.isnan(followed(levels, within=True))
+    assert not math.isnan(followed(levels, within=False))
+    assert math.isnan(followed([(np.array([0.3]), np.array([0.5]))], within=True))
+
+
+@pytest.mark.parametrize("objective", ["ranking", "cosine"])
+def test_weights_that_are_no_numbers_leave_the_last_epoch_and_a_sentence(
+    base: Path, ratings: Path, objective: str
+) -> None:
+    changes = {"epochs": 2, "objective": objective, "learning_rate": 1e30, "validation": 0.25}
+    config, told = settings(base, ratings, held_out=0.0, **changes), list[str]()
+    model = load_base(str(base), threads=1)
+    if objective == "cosine":
+        pairs = load_ratings(ratings)
+        regress(model, pairs, pairs[:6], config, told.append)
+    else:
+        train(model, load_training_data(config), config, told.append)
+    assert any("No epoch could be chosen: after 2 of 2 epochs" in line for line in told)
+
+
+@pytest.mark.parametrize("objective", ["ranking", "cosine"])
+def test_equal_validation_ratings_are_refused_before_anything_is_trained(
+    ratings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], objective: str
+) -> None:
+    pairs = load_ratings(ratings)
+    by_rater = [pairs[place : place + 3] for place in range(0, 36, 3)]
+    levels = [[replace(pair, rating=place / 12) for pair in rater] for place, rater in enumerate(by_rater)]
+    check_ratings(by_rater, True, "pairs.jsonl")
+    check_ratings(levels, False, "pairs.jsonl")
+    check_ratings([], True, "pairs.jsonl")
+    with pytest.raises(EqualRatingsError, match=r"pairs\.jsonl: the 36 ratings .* no two different ones of the same"):
+        check_ratings(levels, True, "pairs.jsonl")
+    lines = [json.loads(line) for line in ratings.read_text(encoding="utf-8").splitlines()]
+    equal = tmp_path / "equal.jsonl"
+    equal.write_text("".join(json.dumps({**line, "empathy": 50}) + "\n" for line in lines), encoding="utf-8")
+    options = {"base": tmp_path / "is not read", "ratings": equal, "objective": objective, "validation": 0.25}
+    assert command(*(f"--set={name}={value}" for name, value in options.items())) == 2
+    assert "equal.jsonl: the 9 ratings of the validation set" in capsys.readouterr().err
 
 
 def test_blending_interpolates_between_untouched_and_tuned(base: Path, ratings: Path) -> None:

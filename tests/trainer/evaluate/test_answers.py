@@ -49,6 +49,20 @@ def test_names_and_folders_are_read_in_order() -> None:
     assert [(m.name, m.source) for m in models_of(["+NCE=a=b", "base=c"])] == [("+NCE", "a=b"), ("base", "c")]
 
 
+def test_what_the_first_sign_divides_in_the_wrong_place_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=3e-5" / "model").mkdir(parents=True)
+    with pytest.raises(ModelNameError, match=r"is a folder and names no model\. Write it as --model SFT=lr=3e-5/model"):
+        models_of(["lr=3e-5/model"])
+    with pytest.raises(ModelNameError, match="the name of lr=3e-5/model holds a `=`"):
+        models_of(["NCE, K=5=lr=3e-5/model"])
+    assert [m.source for m in models_of(["NCE=lr=3e-5/model", "base=org/on-the-hub"])] == [
+        *("lr=3e-5/model", "org/on-the-hub")
+    ]
+
+
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="nowhere"):
         MeasuredModel("x", str(tmp_path / "nowhere"), tmp_path).answers(PROMPTS, SHORT)

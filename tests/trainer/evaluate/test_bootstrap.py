@@ -54,6 +54,18 @@ def test_a_difference_of_weighted_means_is_weighted() -> None:
     assert paired_difference(first.tolist(), second.tolist()).mean == pytest.approx(0.05)
 
 
+def test_dependent_values_have_a_wider_interval_and_a_less_sure_order() -> None:
+    first = np.random.default_rng(4).normal(0, 1, 80)
+    second = first + np.random.default_rng(5).normal(0.1, 0.4, 80)
+    apart = (second - first).tolist()
+    mean, narrow, wide = float(np.mean(apart)), interval(apart), interval(apart, widening=2.0)
+    assert [end - mean for end in wide] == pytest.approx([2 * (end - mean) for end in narrow])
+    sure, unsure = paired_difference(first, second), paired_difference(first, second, widening=2.0)
+    assert unsure[1:3] == pytest.approx(wide)
+    assert unsure.mean == sure.mean
+    assert unsure.opposite > sure.opposite > 0
+
+
 def test_no_difference_has_no_order() -> None:
     assert paired_difference([1.0, 2.0], [1.0, 2.0]).opposite == 1.0
     with pytest.raises(ValueError, match=r"shorter|longer"):

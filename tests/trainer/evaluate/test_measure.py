@@ -1,5 +1,6 @@
 """The measurements on small models: rows in the order given, the ablation, what is kept of a likelihood."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from trainer.dataset.data import Example
 from trainer.evaluate.answers import AnswerSettings, MeasuredModel
 from trainer.evaluate.measure import (
     CANDIDATES,
+    Figure,
     Measurement,
     MeasureSettings,
     NothingToMeasureError,
@@ -24,6 +26,7 @@ from trainer.evaluate.measure import (
 )
 from trainer.evaluate.neutrality import leanings_of_candidates
 from trainer.evaluate.rouge import NoReferencesError
+from trainer.evaluate.shared_views import texts_of
 from trainer.progress import Silent
 
 SETTINGS = MeasureSettings(answers=AnswerSettings(tokens=6), best_of=2, window=64)
@@ -101,6 +104,30 @@ def test_the_candidates_have_a_gap_and_a_warmth(models: list[MeasuredModel], exa
         assert found.rows[CANDIDATES][name].values == pytest.approx(
             [sum(getattr(one, name) for one in pair) / len(pair) for pair in each]
         )
+
+
+def test_pairs_that_share_views_make_the_intervals_wider(models: list[MeasuredModel], examples: list[Example]) -> None:
+    """Each pair twice, under another name: as dependent as pairs can be."""
+    aged = examples[1].view_a.model_copy(update={"demographics": {"age": "70"}})
+    first = [examples[0], examples[1].model_copy(update={"view_a": aged})]
+    twice = [one.model_copy(update={"id": f"{one.id} {time}"}) for time in range(2) for one in first]
+    views = [texts_of(one) for one in twice]
+    scorer = EmpathyModel.load()
+    alone = replace(SETTINGS, best_of=1)
+    try:
+        found = [measure_neutrality(models[:1], twice, scorer, alone, quiet)]
+    finally:
+        scorer.close()
+    found.append(measure_rouge(models[:1], twice, alone, quiet))
+    for measurement in found:
+        assert any("4 of the 4 pairs share a view with another one" in note for note in measurement.notes)
+        for row in measurement.rows.values():
+            for figure in row.values():
+                assert figure == Figure.of(figure.values, views=views)
+    gap = found[0].rows[CANDIDATES]["gap"]
+    assert gap.high - gap.low > 1.4 * (Figure.of(gap.values).high - Figure.of(gap.values).low) > 0
+    demographics = measure_demographics(models[:1], twice, alone, quiet)
+    assert "2 of the 2 pairs share a view with another one" in demographics.notes[1]
 
 
 def test_a_likelihood_is_read_once(

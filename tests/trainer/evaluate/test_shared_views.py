@@ -7,21 +7,39 @@ import pytest
 
 from mediator.schema import View
 from trainer.dataset.data import Example
-from trainer.evaluate.shared_views import half_width, texts_of
+from trainer.evaluate.shared_views import half_width, texts_of, tied, widening
 
 
 def test_pairs_without_a_common_view_are_independent() -> None:
     values = np.random.default_rng(0).normal(0, 1, 50)
     apart = [frozenset({f"a{number}", f"b{number}"}) for number in range(50)]
     assert half_width(values.tolist(), apart) == pytest.approx(1.96 * values.std() / math.sqrt(50))
+    assert widening(values.tolist(), apart) == pytest.approx(1.0)
+    assert tied(apart) == 0
 
 
 def test_a_view_in_several_pairs_counts_about_once() -> None:
     """Ten views, each in five pairs that err alike: ten independent values and not fifty."""
     tens = np.random.default_rng(1).normal(0, 1, 10)
     values = np.repeat(tens, 5)
-    tied = [frozenset({f"view {number // 5}", f"other {number}"}) for number in range(50)]
-    assert half_width(values.tolist(), tied) == pytest.approx(1.96 * tens.std() / math.sqrt(10))
+    shared = [frozenset({f"view {number // 5}", f"other {number}"}) for number in range(50)]
+    assert half_width(values.tolist(), shared) == pytest.approx(1.96 * tens.std() / math.sqrt(10))
+    assert widening(values.tolist(), shared) == pytest.approx(math.sqrt(5))
+    assert tied([*shared, frozenset({"alone"})]) == 50
+    assert widening([0.25] * 50, shared) == 1.0, "what is always the same has no width"
+
+
+def test_the_variance_counts_each_two_pairs_with_a_common_view_once() -> None:
+    chance = np.random.default_rng(3)
+    ends, own = chance.integers(0, 9, (40, 2)), chance.normal(0, 1, 9)
+    texts = [frozenset(map(str, pair)) for pair in ends]
+    assert len(set(texts)) < 40 > sum(len(each) == 2 for each in texts), "some twice, some with one view"
+    values = own[ends[:, 0]] + own[ends[:, 1]]
+    apart = values - values.mean()
+    together = sum(apart[i] * apart[j] for i in range(40) for j in range(40) if not texts[i].isdisjoint(texts[j]))
+    expected = 1.96 * math.sqrt(max(together, apart @ apart)) / 40
+    assert half_width(values.tolist(), texts) == pytest.approx(expected)
+    assert together > apart @ apart, "or the sums would not be seen"
 
 
 def test_it_covers_the_mean_about_as_often_as_it_says() -> None:

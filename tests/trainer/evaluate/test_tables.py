@@ -1,23 +1,28 @@
 """Tables: their Markdown, the paper's figures beside ours, paired differences, the composition of a pool."""
 
+import math
+
 import pytest
 
 from trainer.dataset.data import Example
 from trainer.evaluate.measure import CANDIDATES, Figure, Measurement
+from trainer.evaluate.shared_views import texts_of
 from trainer.evaluate.tables import (
     composition_table,
+    difference_of,
     differences_table,
     figures_table,
     markdown_table,
     neighbours,
     page_of,
+    shown_difference,
 )
 
 
 def measurement(**rows: list[float | None]) -> Measurement:
     return Measurement(
         subject="rouge",
-        pairs=("a", "b", "c"),
+        pairs=("pair-0", "pair-1", "pair-2"),
         rows={name: {"rougeL": Figure.of(values)} for name, values in rows.items()},
         notes=("A note.",),
     )
@@ -86,6 +91,28 @@ def test_a_page_has_everything_and_says_what_is_not_there(examples: list[Example
     page = page_of([measurement(base=[0.1, 0.2, 0.3], SFT=[0.2, 0.3, 0.4]), empty], examples)
     for words in ("Table 1", "Table 2", "SFT - base", "3 pairs", "A note.", "Table 3", "There are none."):
         assert words in page
+
+
+def test_pairs_that_share_views_are_dependent(examples: list[Example]) -> None:
+    """Everything twice says no more than once: the brackets are wider by the root of two."""
+    twice = [*examples[:2], *(one.model_copy(update={"id": f"{one.id} again"}) for one in examples[:2])]
+    views = {one.id: texts_of(one) for one in twice}
+    rows = {"base": (0.1, 0.3, 0.1, 0.3), "SFT": (0.2, 0.6, 0.2, 0.6)}
+    narrow, wide = ({n: {"rougeL": Figure.of(v, views=s)} for n, v in rows.items()} for s in ((), [*views.values()]))
+    for name in rows:
+        one, two = narrow[name]["rougeL"], wide[name]["rougeL"]
+        assert two.high - two.mean == pytest.approx(math.sqrt(2) * (one.high - one.mean))
+    found = Measurement(subject="rouge", pairs=tuple(views), rows=wide)
+    alone, dependent = (difference_of(found, "rougeL", "base", "SFT", views=each) for each in (None, views))
+    assert alone is not None
+    assert dependent is not None
+    assert dependent.high - dependent.mean == pytest.approx(math.sqrt(2) * (alone.high - alone.mean))
+    assert shown_difference(dependent) in page_of([found], twice)
+    assert "Table 1" not in page_of([found], twice, composition=False)
+    # An answer that was not measured takes its views with it.
+    one, other, _, again = views.values()
+    some = [Figure.of((0.1, 0.3, None, 0.3), views=(one, other, each, again)) for each in (one, other)]
+    assert some[0] == some[1]
 
 
 def test_figures_are_means_with_weights_and_without_what_is_missing() -> None:

@@ -290,6 +290,12 @@ def test_pooling_is_read_from_the_sentence_transformers_folder(tiny: Path, tmp_p
     assert pooling(modules, pooling_mode="cls") == "CLS"
     with pytest.raises(ModelFileError, match="max"):
         pooling(modules, pooling_mode="max")
+    assert pooling(modules, pooling_mode="mean", include_prompt=False) == "MEAN", "there is no prompt to leave out"
+    prompts = {"prompts": {"query": "the dog "}, "default_prompt_name": "query"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts), encoding="utf-8")
+    assert pooling(modules, pooling_mode="mean", include_prompt=True) == "MEAN"
+    with pytest.raises(ModelFileError, match=r"pooling leaves out the prompt 'the dog ' .*`include_prompt` is false"):
+        pooling(modules, pooling_mode="mean", include_prompt=False)
     with pytest.raises(ModelFileError, match="Dense"):
         pooling([*modules, {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}], pooling_mode="mean")
 

@@ -5,8 +5,6 @@ import lzma
 import math
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the hf extra")
 pytest.importorskip("transformers", reason="needs the hf extra")
+
+from support.killed_training import ended, forked  # noqa: E402
 
 from trainer.pretraining.pretrain import Budget, Shape, held_out_loss, main, make_model, pace, pretrain  # noqa: E402
 from trainer.pretraining.text import (  # noqa: E402
@@ -25,7 +25,7 @@ from trainer.pretraining.text import (  # noqa: E402
 )
 
 SHAPE = Shape(layers=2, width=32, heads=2, vocabulary=320, row=32)
-BUDGET = Budget(steps=150, rows=4, learning_rate=1e-2, tokens=100_000)
+BUDGET = Budget(steps=100, rows=4, learning_rate=1e-2, tokens=100_000)
 
 
 @pytest.fixture(scope="module")
@@ -146,19 +146,16 @@ def test_a_killed_run_goes_on_from_its_checkpoint(
         *("--text", str(text), "--output", str(output), "--layers", "2", "--width", "32", "--heads", "2"),
         *("--vocabulary", "320", "--row", "32", "--rows", "4", "--threads", "1", "--tokens", "100000"),
     ]
-    program = [sys.executable, "-m", "trainer.pretraining.pretrain"]
-    command = [*program, *options, "--minutes", "30", "--checkpoint-minutes", "0.005"]
-    with subprocess.Popen(
-        command,
-        stderr=subprocess.DEVNULL,
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
-    ) as process:
+    learning = forked(lambda: main([*options, "--minutes", "2", "--checkpoint-minutes", "0.005"]))
+    try:
         waited = time.monotonic() + 100
         while not list((output / "work" / "checkpoints").glob("checkpoint-*/clock.json")):
-            assert process.poll() is None
+            assert os.waitpid(learning, os.WNOHANG) == (0, 0), "it has ended"
             assert time.monotonic() < waited
             time.sleep(0.1)
-        process.send_signal(signal.SIGKILL)
+    finally:
+        os.kill(learning, signal.SIGKILL)
+    assert ended(learning) == -signal.SIGKILL
     kept = max(int(path.parent.name.split("-")[1]) for path in output.glob("work/checkpoints/*/clock.json"))
     assert kept > 0
     assert main([*options, "--steps", str(kept + 5), "--resume"]) == 0

@@ -52,23 +52,23 @@ def launch(what: str, processes: int = 1, **more: Any) -> Run:
 
 @unix
 def test_kill_9_and_resume_give_the_same_weights_as_a_run_that_was_left_alone(tmp_path):
-    model = toy_model(tmp_path / "base", layers=2)
-    dataset = toy_dataset(tmp_path / "data.jsonl", 8)
+    model = toy_model(tmp_path / "base", layers=1, width=32)
+    dataset = toy_dataset(tmp_path / "data.jsonl", 4)
     settings = {
         "model": str(model),
         "dataset": str(dataset),
-        "epochs": 12,
-        "batch_size": 2,
+        "epochs": 8,
+        "batch_size": 1,
         "gradient_accumulation": 1,
         "learning_rate": 1e-3,
-        "checkpoint_every": 3,
+        "checkpoint_every": 8,
         "sample_disputes": 0,
         "device": "cpu",
         "longest_text": 256,
     }
     config = make_config("sft", settings)
     killed = runs.launch(config, "sft")
-    before = wait(killed, lambda now: now.step >= 4)
+    before = wait(killed, lambda now: now.step >= 9)  # beyond a checkpoint
     # Frozen first, so that it cannot be done before it is killed.
     process = psutil.Process(RunFolder(killed.folder).read_status().pid)
     process.suspend()

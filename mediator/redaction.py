@@ -15,7 +15,7 @@ _SIDES = ("a", "b")
 """What `Rating.rater` holds for the two sides: codes, not names."""
 
 # Texts that are codes of the program, never words of a person.
-_CODES = frozenset("id like form strategy category state mark".split())
+_CODES = frozenset("id round_id like form strategy category state mark verdict".split())
 _LIMITS = {"label": LONGEST_LABEL, "title": LONGEST_TITLE}
 
 # Scripts in which words are not set apart by spaces, or (Korean) carry their particles: there, any occurrence counts.
@@ -30,8 +30,8 @@ _ALIKE = str.maketrans("’ʼ‘´`＇‐‑‒–—−ı\u200b", "''''''------
 def redact(session: Session, pairs: Sequence[Pair]) -> Session:
     """Return the session with every listed word replaced.
 
-    That is in views, names of sides, what is known about people, summary, comments, proposals, edits, notes, raters,
-    titles, problems and models' names.
+    That is in views, names of sides, what is known about people, summary, comments, proposals (also of audits), edits,
+    notes, raters, titles, problems and models' names.
 
     Case makes no difference, nor does the way accents, spaces, hyphens and apostrophes are encoded. A word counts where
     it stands by itself or with a possessive s ("Anna's", "Annas"), which is left behind; in scripts without spaces,

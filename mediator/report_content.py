@@ -80,6 +80,7 @@ class Content:
         options: what the page is about, under the remark ``options_note``.
         others: what else there is to choose from.
         histories: for each edited option its heading and its wordings, the writer's first.
+        audits: what came of exchanging the sides, a sentence for each round.
         earlier_views: views that bars of the page are measured against and that were changed since, with a heading.
         origins: who wrote, and where the text went; a sentence each.
     """
@@ -94,6 +95,7 @@ class Content:
     options_note: str
     others: tuple[Option, ...]
     trail: tuple[Step, ...]
+    audits: tuple[str, ...]
     histories: tuple[tuple[str, tuple[Wording, ...]], ...]
     earlier_views: tuple[tuple[str, tuple[Side, Side]], ...]
     origins: tuple[str, ...]
@@ -163,6 +165,7 @@ class _Gatherer:
             options_note=note,
             others=tuple(self._option(*entry) for entry in then),
             trail=tuple(self._step(entry) for entry in session.rounds) if history else (),
+            audits=tuple(self._audits()) if self._parts.audit else (),
             histories=tuple(
                 self._history(title, proposal) for title, _, proposal in everything if proposal.edits and history
             ),
@@ -207,7 +210,9 @@ class _Gatherer:
         bars = self._bars(scores)
         notes = [self._say("not_measured" if scores is None else "only_english")] if bars is None else []
         if bars is not None and self._changed_since(entry):
-            notes.append(self._say("earlier_views", round=entry.number))
+            # Without the history no round is on the page, nor its views.
+            key = "earlier_views" if self._parts.history else "earlier_views_unseen"
+            notes.append(self._say(key, round=entry.number))
         return Option(
             wording=Wording(title, proposal.current.text, bars),
             origin=", ".join(about),
@@ -261,6 +266,16 @@ class _Gatherer:
             lines.append(self._say("like", number=found[1].rank or "–", round=found[0].number))
         lines.append(self._say("written", count=len(entry.proposals), selected=len(entry.selected)))
         return Step(heading, tuple(lines))
+
+    def _audits(self) -> Iterator[str]:
+        """Say what the latest audit of each round found, and the latest of those of no round."""
+        latest = {audit.round_id: audit for audit in self._session.audits}
+        numbers = {entry.id: entry.number for entry in self._session.rounds}
+        for round_id, audit in sorted(latest.items(), key=lambda item: numbers.get(item[0] or "", 0)):
+            bias = f"{abs(audit.position_bias):.2f}"
+            found = self._say(f"audit_{audit.finding}", number=bias.replace(".", self._words["decimal_point"]))
+            number = numbers.get(round_id or "")
+            yield found if number is None else f"{self._say('round', number=number)}: {found}"
 
     def _place(self, proposal_id: str) -> _Place | None:
         everything = ((entry, proposal) for entry in self._session.rounds for proposal in entry.proposals)

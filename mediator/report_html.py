@@ -33,6 +33,7 @@ def page(content: Content) -> str:
             _section(say["proposals"], _note(content.options_note) + _options(content.options, content), "proposals"),
             _section(say["meaning_heading"], f"<p>{escape(content.meaning)}</p>"),
             _section(say["trail"], _trail(content), "trail") if content.trail else "",
+            _section(say["audit"], _audits(content), "audit") if content.audits else "",
             _section(say["others"], _note(say["others_note"]) + _options(content.others, content), "others")
             if content.others
             else "",
@@ -149,6 +150,11 @@ def _whisker(value: int, error: int | None) -> str:
         f'<rect class="whisker" x="{low}%" y="3" width="1.5" height="8"/>'
         f'<rect class="whisker" x="{high}%" y="3" width="1.5" height="8"/>'
     )
+
+
+def _audits(content: Content) -> str:
+    found = "".join(f"<p>{escape(line)}</p>" for line in content.audits)
+    return _note(content.words["audit_note"]) + found
 
 
 def _trail(content: Content) -> str:

@@ -31,6 +31,9 @@ def markdown(content: Content) -> str:
         lines += [f"## {escaped(say['trail'])}", ""]
         for step in content.trail:
             lines += [f"### {escaped(step.heading)}", "", *(f"- {escaped(line)}" for line in step.lines), ""]
+    if content.audits:
+        lines += [f"## {escaped(say['audit'])}", "", escaped(say["audit_note"]), ""]
+        lines += [*(f"- {escaped(line)}" for line in content.audits), ""]
     if content.others:
         lines += [f"## {escaped(say['others'])}", "", escaped(say["others_note"]), ""]
         for option in content.others:

@@ -12,11 +12,13 @@ class Parts:
     Attributes:
         ratings: how each proposal was taken, and the notes on that.
         history: the feedback of each round, how the proposals came about, and earlier wordings of proposals and views.
+        audit: what came of running the dispute with A and B exchanged, for each round for which that was done.
         others: the proposals neither kept nor dropped; None where it is for the session to say: if none was kept.
     """
 
     ratings: bool = False
     history: bool = False
+    audit: bool = False
     others: bool | None = None
 
     def with_others(self, kept: int) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
+from mediator.kept_audit import KeptAudit
 from mediator.schema import Candidate, Dispute, Label, Record, Scores, Strategy, StrategyChoice, Text
 
 LONGEST_TITLE = 200
@@ -173,6 +174,7 @@ class Session(Record):
         title: shown in lists; empty until the mediator or an example gives one.
         form: what is on the page, finished or not.
         rounds: oldest first.
+        audits: the finished swap audits, oldest first.
         private: never written to disk.
     """
 
@@ -180,6 +182,7 @@ class Session(Record):
     title: Title = ""
     form: Form = Form()
     rounds: tuple[Round, ...] = ()
+    audits: tuple[KeptAudit, ...] = Field(default=(), exclude_if=lambda audits: not audits)
     created_at: AwareDatetime
     updated_at: AwareDatetime
     private: bool = False
@@ -216,3 +219,30 @@ def leading_to(rounds: Sequence[Round], number: int) -> tuple[Round, ...]:
         found.append(by_number[at])
         at = max((other for other in by_number if other <= by_number[at].follows), default=0)
     return tuple(reversed(found))
+
+
+def is_of(audit: KeptAudit, entry: Round) -> bool:
+    """Whether an audit was run with the views and the choices of a round.
+
+    It always runs from the start: what was said to the round (its comment, and the rounds before) plays no part.
+    """
+    before, then = audit.dispute, entry.dispute
+    chosen = ("model", "strategy", "count", "rounds", "seed")
+    return (before.view_a, before.view_b, before.summary) == (then.view_a, then.view_b, then.summary) and all(
+        getattr(audit, name) == getattr(entry, name) for name in chosen
+    )
+
+
+def audits_beside(session: Session, number: int) -> tuple[tuple[KeptAudit, ...], Round | None]:
+    """Return the audits to show beside the round ``number`` (0 or unknown: the last one), and that round, if any.
+
+    That is the latest of its own; before it the latest of all, where that is of no round; and for a round without any
+    the latest of all, whose round is then to be said. A round that runs is passed over: its proposals are not there
+    yet.
+    """
+    rounds = [entry for entry in session.rounds if entry.state != "running"]
+    entry = next((entry for entry in rounds if entry.number == number), rounds[-1] if rounds else None)
+    latest = session.audits[-1:]
+    own = [audit for audit in session.audits if entry is not None and audit.round_id == entry.id][-1:]
+    fresh = [audit for audit in latest if audit.round_id is None]
+    return (*fresh, *own) or latest, entry

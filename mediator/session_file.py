@@ -143,6 +143,10 @@ def _check_ids(session: Session, source: str) -> None:
             if identity in seen:
                 raise SessionFileError(f"{source}: the field {where} is there a second time.", _SHAPE)
             seen.add(identity)
+    known = {entry.id for entry in session.rounds}
+    for index, audit in enumerate(session.audits):
+        if audit.round_id is not None and audit.round_id not in known:
+            raise SessionFileError(f"{source}: the field audits[{index}].round_id names no round.", _SHAPE)
 
 
 def _quoted(value: object) -> str:

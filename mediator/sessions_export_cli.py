@@ -57,6 +57,7 @@ def add_export(actions: Any, id_help: str) -> None:
     page.add_argument(
         "--history", action="store_true", help="feedback, earlier wordings, and how the proposals came about"
     )
+    page.add_argument("--audit", action="store_true", help="what came of running the dispute with A and B exchanged")
     page.add_argument(
         "--others",
         action=argparse.BooleanOptionalAction,
@@ -84,7 +85,7 @@ def export_command(arguments: argparse.Namespace) -> int:
             if not times:
                 say(f"{word!r} occurs nowhere in the session, so nothing was replaced for it.")
         session = redact(session, words)
-    parts = Parts(arguments.ratings, arguments.history, arguments.others)
+    parts = Parts(arguments.ratings, arguments.history, arguments.audit, arguments.others)
     text = _report(session, chosen, arguments.language, bool(words), parts)
     if out is None:
         _print_text(text)
@@ -124,10 +125,13 @@ def _already_there(path: Path) -> InputError:
 def _contents(session: "Session", chosen: str, parts: Parts) -> str:
     """Say what is in a file that somebody may hand out, or what is left out of it."""
     if chosen == "json":
-        return "The file holds everything: every rating, note, feedback and earlier wording, and what was dropped."
+        return (
+            "The file holds everything: every rating, note, feedback, earlier wording and audit, and what was dropped."
+        )
     kept = sum(proposal.mark == "kept" for entry in session.rounds for proposal in entry.proposals)
     left = [] if parts.ratings else ["ratings and notes (--ratings)"]
     left += [] if parts.history else ["feedback and earlier wordings (--history)"]
+    left += ["the swap audit (--audit)"] if session.audits and not parts.audit else []
     left += [] if parts.with_others(kept) else ["proposals not kept (--others)"]
     return f"Left out: {', '.join([*left, 'what was dropped'])}."
 

@@ -1,4 +1,4 @@
-"""The sessions: every dispute, round, proposal, edit, mark and rating, saved at once in SQLite, or kept in memory."""
+"""The sessions: every dispute, round, proposal, edit, mark, rating and audit, saved at once in SQLite or in memory."""
 
 import re
 import sqlite3
@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from mediator.errors import InputError
 from mediator.interruption import this_process
+from mediator.kept_audit import KeptAudit
 from mediator.schema import Candidate, Dispute, Scores, Strategy, StrategyChoice
 from mediator.session import (
     LONGEST_TITLE,
@@ -22,6 +23,7 @@ from mediator.session import (
     RoundState,
     Session,
     SessionSummary,
+    is_of,
     now,
 )
 from mediator.settings import data_folder
@@ -39,7 +41,9 @@ from mediator.store_errors import (
 from mediator.store_reading import Reader
 from mediator.store_rows import (
     as_json,
+    claim_audits,
     form_columns,
+    insert_audit,
     insert_edit,
     insert_proposal,
     insert_rating,
@@ -258,7 +262,10 @@ class Store:
         like: str | None = None,
         after: int | None = None,
     ) -> Round:
-        """Begin a round, as asked for: see `Round`. It belongs to this process until `finish_round`."""
+        """Begin a round, as asked for: see `Round`. It belongs to this process until `finish_round`.
+
+        An audit that was run before, with the same views and choices and for no round, becomes one of this round.
+        """
         with self._connections.writing() as connection:
             self._must_be_there(connection, session_id)
             if like is not None and self._session_of_proposal(connection, like) != session_id:
@@ -281,6 +288,7 @@ class Store:
             )
             insert_round(connection, session_id, entry, this_process())
             connection.execute("UPDATE round SET like_id = ? WHERE id = ?", (like, entry.id))
+            claim_audits(connection, session_id, entry)
             touch(connection, session_id)
             return self._round(connection, entry.id)
 
@@ -387,6 +395,27 @@ class Store:
             return True
 
         return self._change(proposal_id, change)
+
+    def add_audit(self, session_id: str, audit: KeptAudit, number: int = 0) -> KeptAudit:
+        """Keep a finished swap audit; returns it as it is kept.
+
+        It is of the round ``number`` (0: the last one) if it was run with the views and choices of that (see
+        `mediator.session.is_of`), else of none. One that found just what the latest of its round found is not kept
+        twice.
+        """
+        with self._connections.writing() as connection:
+            session = self._session(connection, session_id)
+            ended = [entry for entry in session.rounds if entry.state != "running"]
+            shown = [entry for entry in session.rounds if entry.number == number]
+            shown = shown or [*session.rounds[-1:], *ended[-1:]]  # the one that is on the page, if one runs
+            of = next((entry.id for entry in shown if is_of(audit, entry)), None)
+            audit = audit.model_copy(update={"round_id": of})
+            before = next((one for one in reversed(session.audits) if one.round_id == of), None)
+            if before is not None and before.model_copy(update={"made_at": audit.made_at}) == audit:
+                return before
+            insert_audit(connection, session_id, audit)
+            touch(connection, session_id)
+            return self._reader(connection).audits(session_id)[-1]
 
     def close(self) -> None:
         """Close the file. Safe to call twice; every other method raises `StoreClosed` afterwards."""

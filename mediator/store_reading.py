@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from mediator.interruption import as_interrupted, is_alive
+from mediator.kept_audit import KeptAudit
 from mediator.older_scores import judged, judged_proposal
 from mediator.schema import Candidate, Dispute, Scores
 from mediator.session import Edit, Form, Proposal, Rating, Round, Session, SessionSummary
@@ -31,12 +32,14 @@ class Reader:
         if row is None:
             return None
         rounds = self._rounds("round.session_id = ?", session_id)
+        audits = self.audits(session_id)
         return self._made(
             lambda: Session(
                 id=row["id"],
                 title=row["title"],
                 form=Form.model_validate_json(row["form_json"]),
                 rounds=rounds,
+                audits=audits,
                 created_at=_time(row["created_at"]),
                 updated_at=_time(row["updated_at"]),
                 private=self._private,
@@ -47,6 +50,11 @@ class Reader:
     def round(self, round_id: str) -> Round | None:
         """Return a whole round, or None. Raises `StoreDamaged`."""
         return next(iter(self._rounds("round.id = ?", round_id)), None)
+
+    def audits(self, session_id: str) -> tuple[KeptAudit, ...]:
+        """Return the swap audits of a session, oldest first. Raises `StoreDamaged`."""
+        found = self._rows("SELECT * FROM audit WHERE session_id = ? ORDER BY position", session_id)
+        return tuple(self._audit(row) for row in found)
 
     def proposal(self, proposal_id: str) -> Proposal | None:
         """Return a whole proposal, or None. Raises `StoreDamaged`."""
@@ -153,6 +161,12 @@ class Reader:
             )
 
         return self._made(make, f"its proposal {str(row['id'])[:32]!r}")
+
+    def _audit(self, row: sqlite3.Row) -> KeptAudit:
+        def make() -> KeptAudit:
+            return KeptAudit.model_validate_json(row["audit_json"]).model_copy(update={"round_id": row["round_id"]})
+
+        return self._made(make, f"its audit {row['position']}")
 
     def _edit(self, row: sqlite3.Row) -> Edit:
         return self._made(

@@ -3,16 +3,18 @@
 import math
 import sqlite3
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from mediator.errors import InputError
 from mediator.interruption import as_interrupted
+from mediator.kept_audit import KeptAudit
 from mediator.schema import Dispute, Scores, Strategy
-from mediator.session import Edit, Form, Proposal, Rating, Round, Session, now
+from mediator.session import Edit, Form, Proposal, Rating, Round, Session, is_of, now
 from mediator.store_schema import rows
 from mediator.store_search import fold, folded_form, folded_round, opening
 
@@ -51,11 +53,12 @@ def whole(text: str) -> str:
 
 
 def as_json(record: BaseModel) -> str:
-    """Return a record as JSON; the same record always gives the same text."""
+    """Return a record as JSON that makes the same record; the same record always gives the same text."""
     try:
-        return record.model_dump_json()
+        return record.model_dump_json(round_trip=True)
     except PydanticSerializationError:
-        return type(record).model_validate(_all_whole(record.model_dump())).model_dump_json()
+        changed = _all_whole(record.model_dump(round_trip=True))
+        return type(record).model_validate(changed).model_dump_json(round_trip=True)
 
 
 def _all_whole(value: Any) -> Any:
@@ -63,6 +66,8 @@ def _all_whole(value: Any) -> Any:
         return whole(value)
     if isinstance(value, dict):
         return {_all_whole(key): _all_whole(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_all_whole(entry) for entry in value]
     return value
 
 
@@ -191,6 +196,27 @@ def insert_rating(connection: sqlite3.Connection, proposal_id: str, rating: Rati
     )
 
 
+def insert_audit(connection: sqlite3.Connection, session_id: str, audit: KeptAudit) -> None:
+    """Insert a swap audit. Raises `InputError` for one that could not be read again: a score is no finite number."""
+    text = as_json(audit.model_copy(update={"round_id": None}))
+    try:
+        KeptAudit.model_validate_json(text)
+    except ValidationError:
+        raise InputError("A score of the audit is no finite number.", "Run it again.") from None
+    connection.execute(
+        "INSERT INTO audit (session_id, round_id, audit_json) VALUES (?, ?, ?)", (session_id, audit.round_id, text)
+    )
+
+
+def claim_audits(connection: sqlite3.Connection, session_id: str, entry: Round) -> None:
+    """Give a new round the audits that were run with its views and choices before there was a round."""
+    unclaimed = "SELECT position, audit_json FROM audit WHERE session_id = ? AND round_id IS NULL"
+    for row in rows(connection, unclaimed, (session_id,)):
+        with suppress(ValueError):  # a damaged one is said to be so when its session is read
+            if is_of(KeptAudit.model_validate_json(row["audit_json"]), entry):
+                connection.execute("UPDATE audit SET round_id = ? WHERE position = ?", (entry.id, row["position"]))
+
+
 def score_columns(scores: Scores) -> tuple[float | None, ...]:
     """Return the values of `SCORE_COLUMNS`. Raises `InputError` for what is no finite number."""
     values = tuple(getattr(scores, name) for name in SCORE_COLUMNS)
@@ -204,10 +230,12 @@ def take_in(connection: sqlite3.Connection, session: Session) -> str:
     kept = session.model_copy(update={"id": new_id(), "updated_at": now()})
     insert_session(connection, kept, next_version(connection))
     new_ids: dict[str, str] = {}
+    new_rounds: dict[str, str] = {}
     for number, entry in enumerate(session.rounds, start=1):
         ended = as_interrupted(entry) if entry.state == "running" else entry
         inserted = ended.model_copy(update={"id": new_id(), "number": number})
         insert_round(connection, kept.id, inserted, "")
+        new_rounds[entry.id] = inserted.id
         for proposal in ended.proposals:
             copy = proposal.model_copy(update={"id": new_id()})
             insert_proposal(connection, inserted.id, copy)
@@ -215,4 +243,7 @@ def take_in(connection: sqlite3.Connection, session: Session) -> str:
         # A round can only be like a proposal that was there before it.
         like = new_ids.get(entry.like) if entry.like is not None else None
         connection.execute("UPDATE round SET like_id = ? WHERE id = ?", (like, inserted.id))
+    for audit in session.audits:
+        of = None if audit.round_id is None else new_rounds.get(audit.round_id)
+        insert_audit(connection, kept.id, audit.model_copy(update={"round_id": of}))
     return kept.id

@@ -1,6 +1,7 @@
 """The file of sessions as SQLite sees it: its tables, the steps between its versions, and how it is opened safely."""
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -19,8 +20,9 @@ _MAGIC = b"SQLite format 3\x00"
 
 Step = tuple[str, ...]
 
-# Times are milliseconds since 1970 in UTC. A column that ends in ``_json`` holds a model of mediator/schema.py or
-# mediator/session.py. ``folded`` is what the search reads. ``position`` keeps the order in which rows came.
+# Times are milliseconds since 1970 in UTC. A column that ends in ``_json`` holds a model of mediator/schema.py,
+# mediator/session.py or mediator/kept_audit.py. ``folded`` is what the search reads. ``position`` keeps the order in
+# which rows came.
 # No STRICT, no RETURNING: the SQLite of some systems that have Python 3.11 is older than they are.
 STEPS: tuple[Step, ...] = (
     (
@@ -100,6 +102,17 @@ STEPS: tuple[Step, ...] = (
     ),
     # Which round a round went on from; NULL for the one before, as for all that were asked for before.
     ("ALTER TABLE round ADD COLUMN after INTEGER CHECK (after >= 1)",),
+    # Swap audits; ``round_id`` is NULL for one that is of no round. Which round it is stands in no ``audit_json``.
+    (
+        """CREATE TABLE audit (
+            position INTEGER PRIMARY KEY AUTOINCREMENT,
+            session_id TEXT NOT NULL REFERENCES session (id) ON DELETE CASCADE,
+            round_id TEXT REFERENCES round (id) ON DELETE CASCADE,
+            audit_json TEXT NOT NULL
+        )""",
+        "CREATE INDEX audit_by_session ON audit (session_id)",
+        "CREATE INDEX audit_by_round ON audit (round_id)",
+    ),
 )
 """Step n leads from version n to n + 1 (`PRAGMA user_version`); each runs in one transaction. Only ever append."""
 
@@ -206,7 +219,7 @@ def bring_up_to_date(connection: sqlite3.Connection, path: Path | None, steps: S
         except BaseException:
             roll_back(connection)
             raise
-    for table in ("session", "round", "proposal", "edit", "rating"):
+    for table in re.findall(r"CREATE TABLE (\w+)", str(steps)):
         connection.execute(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608 - raises where it is missing
 
 

@@ -9,6 +9,7 @@ from statistics import fmean, variance
 from typing import Literal
 
 from mediator.cancellation import Cancellation
+from mediator.kept_audit import Verdict, measured
 from mediator.mediation import Event, MediationDone, MediationOptions, check_length, propose
 from mediator.neutrality import ABOUT_EQUAL, overlap, scores_of
 from mediator.schema import Candidate, Dispute, Scores
@@ -16,10 +17,8 @@ from mediator.side_letters import exchanged_letters
 from mediator.strategies import Scorer
 from mediator.writers.base import Writer
 
-Verdict = Literal["identical", "same_scores", "differs"]
-"""``identical``: word for word the same proposals, with their scores exactly exchanged. ``same_scores``: other texts,
-as language models write them when the order of the views changes, that favour neither place (see
-`SwapAudit.position_bias`). ``differs``: one place was favoured, or the scores themselves are not exchanged."""
+FEWEST_FOR_AN_ERROR = 3
+"""Proposals of a run from which the error of their mean tilt is told: the spread of two says next to nothing."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,12 @@ class AuditPair:
 class SwapAudit:
     """What exchanging A and B changed; the last event of an audit.
 
+    Three of its figures are means over so few texts that chance moves them. Beside each stands its error: two standard
+    errors, so that about 95 in 100 such means lie no further from what very many proposals would give. It is made of
+    the spread among a run's proposals. What is wrong with the scores of all of them alike is not in it, and as
+    proposals of one run are not independent it is on the small side. It is None, not known, where a run has fewer than
+    `FEWEST_FOR_AN_ERROR` proposals or scores that say nothing (`Scores.measured`).
+
     Attributes:
         verdict: None when one of the runs was cut short (cancelled, failed half-way): then there is nothing to say.
         original, swapped: how the two mediations ended.
@@ -74,8 +79,9 @@ class SwapAudit:
         tilt_original: mean tilt over all proposals of the original run, -1..1, above zero towards the original's A.
         tilt_swapped: the same of the swapped run, towards the same person.
         position_bias: half of their difference, -1..1: how much the person in place A was favoured by that place.
-        chance: what ``position_bias`` may reach by chance with so few texts (two standard errors); 0 if all texts are
-            the same.
+        error_original, error_swapped: two standard errors of ``tilt_original`` and ``tilt_swapped``, 0..2.
+        chance: two standard errors of ``position_bias``, 0..2: what it may reach by chance. 0 if both runs wrote the
+            same texts: then nothing is left to chance.
     """
 
     verdict: Verdict | None
@@ -89,7 +95,9 @@ class SwapAudit:
     tilt_original: float = 0.0
     tilt_swapped: float = 0.0
     position_bias: float = 0.0
-    chance: float = 0.0
+    error_original: float | None = None
+    error_swapped: float | None = None
+    chance: float | None = None
 
 
 AuditEvent = AuditProgress | SwapAudit
@@ -164,7 +172,7 @@ def _run(
 
 def compare(dispute: Dispute, scorer: Scorer, original: MediationDone, swapped: MediationDone) -> SwapAudit:
     """Compare two finished mediations, of a dispute and of the same with its sides exchanged."""
-    pairs, only_original, only_swapped = _matched(original.candidates, swapped.candidates)
+    pairs, only_original, only_swapped = matched(original.candidates, swapped.candidates)
     scores_exchange = _scores_exchange(dispute, scorer, [candidate.text for candidate in original.pool])
     tilts = [scores_of(candidate).tilt for candidate in original.pool]
     towards_the_same = [-scores_of(candidate).tilt for candidate in swapped.pool]
@@ -182,6 +190,8 @@ def compare(dispute: Dispute, scorer: Scorer, original: MediationDone, swapped: 
     else:
         # The page calls a text about equal up to this gap; the two runs may lie as far apart.
         verdict = "same_scores" if abs(one - other) <= ABOUT_EQUAL else "differs"
+    known = measured((*original.pool, *swapped.pool))
+    errors = [_two_standard_errors(values) if known else None for values in (tilts, towards_the_same)]
     return SwapAudit(
         verdict=verdict,
         original=original,
@@ -194,7 +204,9 @@ def compare(dispute: Dispute, scorer: Scorer, original: MediationDone, swapped: 
         tilt_original=one,
         tilt_swapped=other,
         position_bias=bias,
-        chance=0.0 if same_texts else _standard_error(tilts, towards_the_same),
+        error_original=errors[0],
+        error_swapped=errors[1],
+        chance=0.0 if _same_texts(original.pool, swapped.pool) else _of_half_the_difference(*errors),
     )
 
 
@@ -240,7 +252,7 @@ def _exchanged_candidate(candidate: Candidate) -> Candidate:
     return candidate.model_copy(update={"text": exchanged_letters(candidate.text), "scores": scores})
 
 
-def _matched(
+def matched(
     original: Sequence[Candidate], swapped: Sequence[Candidate]
 ) -> tuple[tuple[AuditPair, ...], tuple[Candidate, ...], tuple[Candidate, ...]]:
     """Pair the candidates, the most alike first, until one side has none left."""
@@ -286,8 +298,18 @@ def _scores_exchange(dispute: Dispute, scorer: Scorer, texts: Sequence[str]) -> 
     return [exchanged_scores(scores) for scores in there] == scorer.score(dispute, texts)
 
 
-def _standard_error(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two standard errors of half the difference of two means; 1, the most there is, where a run has one text."""
-    if len(first) < 2 or len(second) < 2:
-        return 1.0
-    return math.sqrt(variance(first) / len(first) + variance(second) / len(second))
+def _same_texts(original: Sequence[Candidate], swapped: Sequence[Candidate]) -> bool:
+    """Whether both runs wrote the same texts, in whatever order, for the same people."""
+    texts = sorted(candidate.text for candidate in original)
+    there = [candidate.text for candidate in swapped]
+    return texts in (sorted(there), sorted(map(exchanged_letters, there)))
+
+
+def _two_standard_errors(values: Sequence[float]) -> float | None:
+    """Return two standard errors of the mean; None for fewer than `FEWEST_FOR_AN_ERROR` values."""
+    return None if len(values) < FEWEST_FOR_AN_ERROR else 2 * math.sqrt(variance(values) / len(values))
+
+
+def _of_half_the_difference(first: float | None, second: float | None) -> float | None:
+    """Return the error of half the difference of two means from theirs; None where one of them is not known."""
+    return None if first is None or second is None else math.hypot(first, second) / 2

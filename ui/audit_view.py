@@ -1,22 +1,52 @@
-"""The swap audit as HTML text: the verdict in a sentence, and both runs side by side."""
+"""The swap audit as HTML text: of which round it is, the verdict in a sentence, and both runs side by side."""
 
 from collections.abc import Sequence
 from html import escape
 
-from mediator.neutrality import ABOUT_EQUAL, scores_of
+from mediator.audit_keeping import as_found
+from mediator.kept_audit import KeptAudit, finding, measured
+from mediator.neutrality import scores_of
 from mediator.schema import Candidate
+from mediator.session import Round, Session, audits_beside
 from mediator.swap_audit import AuditPair, Change, SwapAudit, exchanged_scores
-from ui.components import Names, balance, describe_scores, side_words
+from ui.components import Names, balance, describe_scores, names_of, side_words
 from ui.strings import figure, say
 
 
-def audit_view(audit: SwapAudit, names: Names, language: str) -> str:
+def kept_audit_view(session: Session | None, number: int, language: str) -> str:
+    """What `mediator.session.audits_beside` says belongs beside the round ``number`` (0: the last one), or nothing.
+
+    In the language of the page, whatever it was when the audit was run, and with the names that the sides have now.
+    """
+    if session is None or not session.audits:
+        return ""
+    audits, shown = audits_beside(session, number)
+    names = names_of(session.form.side_a.label, session.form.side_b.label, language)
+    return "".join(
+        audit_view(as_found(audit), names, language, _of_which_round(audit, session.rounds, shown, language), place)
+        for place, audit in enumerate(audits, start=1)
+    )
+
+
+def _of_which_round(audit: KeptAudit, rounds: Sequence[Round], shown: Round | None, language: str) -> str:
+    """Say which round an audit is of, and that it is not the one that is shown where that is so."""
+    of = next((entry for entry in rounds if entry.id == audit.round_id), None)
+    if of is None:
+        return say(language, "audit.of_no_round")
+    if shown is None or of is shown:
+        return say(language, "audit.of_round", number=of.number)
+    return say(language, "audit.of_earlier_round", number=of.number, shown=shown.number)
+
+
+def audit_view(audit: SwapAudit, names: Names, language: str, about: str = "", place: int = 1) -> str:
     """What exchanging A and B changed. In both columns the bars are those of the same people: A left, B right.
 
     Args:
         audit: the last event of `mediator.swap_audit.audit`.
         names: of the sides as they stand.
         language: of the page.
+        about: a sentence on what was audited; empty for none.
+        place: counts the audits of a page from 1.
     """
     verdict = audit.verdict or "unfinished"
     parts = [
@@ -26,62 +56,61 @@ def audit_view(audit: SwapAudit, names: Names, language: str) -> str:
     if audit.pairs or audit.only_original or audit.only_swapped:
         parts.append(_table(audit, names, language))
     title = escape(say(language, "audit.title"))
+    of = f'<p class="eh-quiet" id="eh-audit-of-{place}">{escape(about)}</p>' if about else ""
+    named = f"eh-audit-title-{place}" + (f" eh-audit-of-{place}" if about else "")
     return (
-        '<section class="eh-audit" aria-labelledby="eh-audit-title" tabindex="-1">'
-        f'<h3 id="eh-audit-title">{title}</h3>{"".join(parts)}</section>'
+        f'<section class="eh-audit" aria-labelledby="{named}" tabindex="-1">'
+        f'<h3 id="eh-audit-title-{place}">{title}</h3>{of}{"".join(parts)}</section>'
     )
 
 
 def _verdict(audit: SwapAudit, names: Names, language: str) -> str:
     if audit.verdict is None:
         return say(language, "audit.unfinished")
-    if audit.scores_exchange and audit.verdict != "identical" and not _measured(audit):
+    found = finding(audit.verdict, audit.scores_exchange, _measured(audit), audit.position_bias)
+    if found == "unmeasured":
         return say(language, "status.only_english")
-    if audit.verdict != "differs":
-        return say(language, f"audit.{audit.verdict}")
-    if not audit.scores_exchange:
-        return say(language, "audit.scores_differ")
-    # What is favoured is a place, so the sentence names the place; above zero the first, A.
-    place = "first" if audit.position_bias > 0 else "second"
-    return say(language, f"audit.favours_{place}", number=figure(language, abs(audit.position_bias)))
+    return say(language, f"audit.{found}", number=figure(language, abs(audit.position_bias)))
 
 
 def _measured(audit: SwapAudit) -> bool:
     """Whether the tilts of both runs say anything (see `Scores.measured`)."""
-    return all(scores_of(candidate).measured for run in (audit.original, audit.swapped) for candidate in run.pool)
+    return measured((*audit.original.pool, *audit.swapped.pool))
 
 
 def _facts(audit: SwapAudit, names: Names, language: str) -> str:
     rows = [(say(language, "audit.scorer"), say(language, f"audit.scorer_{'yes' if audit.scores_exchange else 'no'}"))]
     if audit.verdict is not None and _measured(audit):
         rows += [
-            (say(language, "audit.tilt_original"), _tilt(audit.tilt_original, names, language)),
-            (say(language, "audit.tilt_swapped"), _tilt(audit.tilt_swapped, names, language)),
+            (say(language, "audit.tilt_original"), _tilt(audit.tilt_original, audit.error_original, names, language)),
+            (say(language, "audit.tilt_swapped"), _tilt(audit.tilt_swapped, audit.error_swapped, names, language)),
             (say(language, "audit.place"), _place(audit, language)),
         ]
     body = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in rows)
-    return f'<dl class="eh-facts">{body}</dl>'
+    unsure = len(rows) > 1 and any((audit.error_original, audit.error_swapped, audit.chance))
+    meant = f'<p class="eh-quiet">{escape(say(language, "audit.unsure_means"))}</p>' if unsure else ""
+    return f'<dl class="eh-facts">{body}</dl>{meant}'
 
 
-def _tilt(tilt: float, names: Names, language: str) -> str:
+def _tilt(tilt: float, error: float | None, names: Names, language: str) -> str:
     """Return a mean tilt in words: up to a hundredth is towards nobody."""
     if abs(tilt) < 0.005:
-        return say(language, "audit.towards_nobody")
+        return _unsure(say(language, "audit.towards_nobody"), error, language)
     side = side_words("a" if tilt > 0 else "b", names, language)
-    return say(language, "audit.towards", side=side, number=figure(language, abs(tilt)))
+    words = say(language, "audit.towards", side=side, number=figure(language, abs(tilt)))
+    return _unsure(words, error, language)
 
 
 def _place(audit: SwapAudit, language: str) -> str:
-    bias = figure(language, abs(audit.position_bias))
-    if abs(audit.position_bias) < 0.005:
+    """Return what a place did, in words. Only where both runs wrote the same texts is it known to be nothing."""
+    if audit.position_bias == 0.0 and audit.chance == 0.0:
         return say(language, "audit.place_none")
-    return say(
-        language,
-        "audit.place_some",
-        number=bias,
-        chance=figure(language, audit.chance),
-        equal=figure(language, ABOUT_EQUAL),
-    )
+    return _unsure(figure(language, abs(audit.position_bias)), audit.chance, language)
+
+
+def _unsure(words: str, error: float | None, language: str) -> str:
+    """Add how far chance may carry a figure, where that is known."""
+    return words if error is None else say(language, "audit.unsure", words=words, error=figure(language, error))
 
 
 def _table(audit: SwapAudit, names: Names, language: str) -> str:

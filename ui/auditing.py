@@ -1,4 +1,4 @@
-"""The swap audit as the page runs it: in a thread of its own, with progress, stoppable."""
+"""The swap audit as the page runs it: in a thread of its own, with progress, stoppable, kept as soon as it is done."""
 
 import asyncio
 import threading
@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from mediator.cancellation import Cancellation, Cancelled
 from mediator.schema import Dispute
 from mediator.session import Form
+from mediator.store import StoreError
 from mediator.strategies import CandidateDone
 from mediator.swap_audit import AuditProgress, SwapAudit, audit
-from ui.audit_view import audit_view
-from ui.components import Names
 from ui.engine import Engine
 from ui.error_words import in_language
 from ui.forms import options_of
@@ -33,6 +32,7 @@ class _Audit:
     finished: int = 0
     position: int = 0
     result: SwapAudit | None = None
+    unsaved: StoreError | None = None
     error: BaseException | None = None
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -65,13 +65,15 @@ class Auditing:
         window: str,
         dispute: Dispute,
         form: Form,
-        names: Names,
         language: str,
+        keep: Callable[[SwapAudit], None],
         still_wanted: Callable[[], None] = lambda: None,
-    ) -> AsyncGenerator[tuple[str, str, bool], None]:
-        """Run the audit for a window; yields what to show (HTML), the line of status, and whether it still runs.
+    ) -> AsyncGenerator[tuple[SwapAudit | None, str, bool], None]:
+        """Run the audit for a window; yields the result once there is one, a line of status, and whether it still runs.
 
-        ``still_wanted`` is called now and then, in a thread: what it raises ends the audit, and is raised here.
+        ``keep`` saves the result, in the thread that found it: nobody need look on for it to last. Where it fails, the
+        line says why. ``still_wanted`` is called now and then, in a thread: what it raises ends the audit, and is
+        raised here.
 
         Raises:
             EvenhandError: an option is out of range, or the writer failed.
@@ -82,6 +84,16 @@ class Auditing:
 
         def waiting(position: int) -> None:
             running.position = position
+
+        def save() -> None:
+            if running.result is None or running.result.verdict is None:
+                return
+            try:
+                keep(running.result)
+            except StoreError as error:
+                running.unsaved = error
+            except Exception as error:  # noqa: BLE001 - raised again where the page is told
+                running.error = error
 
         def work() -> None:
             try:
@@ -94,8 +106,10 @@ class Auditing:
                             running.finished += 1
             except Cancelled:
                 pass
-            except BaseException as error:  # noqa: BLE001 - raised again where the page is told
+            except BaseException as error:  # noqa: BLE001 - as above
                 running.error = error
+            else:
+                save()
             finally:
                 running.ended.set()
 
@@ -111,7 +125,7 @@ class Auditing:
                 line = self._line(running, language)
                 if line != said:
                     said = line
-                    yield "", line, True
+                    yield None, line, True
                 await asyncio.sleep(SECONDS_BETWEEN_UPDATES)
             stopped = running.cancellation.cancelled
         finally:
@@ -125,10 +139,12 @@ class Auditing:
             problem = None if result is None or stopped else result.original.problem or result.swapped.problem
             # Its first words load a catalogue, and a writer may say at length what goes wrong.
             said = await asyncio.to_thread(in_language, language, problem) if problem else ""
-            yield "", said or say(language, "mediate.audit_stopped"), False
+            yield None, said or say(language, "mediate.audit_stopped"), False
+        elif running.unsaved is not None:
+            problem = await asyncio.to_thread(in_language, language, running.unsaved)
+            yield result, say(language, "mediate.audit_unsaved", problem=problem), False
         else:
-            html = await asyncio.to_thread(audit_view, result, names, language)
-            yield html, say(language, "mediate.audit_done"), False
+            yield result, say(language, "mediate.audit_done"), False
 
     def _line(self, running: _Audit, language: str) -> str:
         if running.cancellation.cancelled:

@@ -8,8 +8,10 @@ from typing import Any
 import gradio as gr
 
 from mediator.cancellation import Cancelled
-from mediator.store import StoreError
+from mediator.store import SessionNotFound, StoreError
+from mediator.swap_audit import SwapAudit
 from ui import drawing
+from ui.audit_view import audit_view, kept_audit_view
 from ui.components import status
 from ui.forms import dispute_of
 from ui.mediate_desk import Desk, Values, window_of
@@ -29,7 +31,7 @@ class AuditPanel:
         """Run the audit for this window."""
         page, told = self._page, Told()
         session_id = str(values[page.session_id])
-        async for updates in self._desk.stream(self._audited(values, request), session_id, request, page.audit):
+        async for updates in self._desk.stream(self._audited(values, request), session_id, request, page.audit_line):
             if news := told.news(updates):
                 yield news
         if free := told.news({page.run_audit: gr.update(interactive=True)}):
@@ -43,8 +45,17 @@ class AuditPanel:
         dispute = dispute_of(form, language)
         if (destination := desk.workspace.needs_consent(session_id, form.model)) is not None:
             line = status(say(language, "mediate.audit_consent", host=destination), "error")
-            yield {page.status: line, page.audit: line}
+            yield {page.status: line, page.audit_line: line}
             return
+        shown, is_kept = int(values[page.shown] or 0), False
+
+        def keep(found: SwapAudit) -> None:
+            nonlocal is_kept
+            try:
+                desk.workspace.keep_audit(session_id, found, dispute, form, shown)
+            except SessionNotFound:
+                raise SessionDeleted from None
+            is_kept = True
 
         def still_wanted() -> None:
             if desk.windows.turned_from(window, session_id):
@@ -53,16 +64,25 @@ class AuditPanel:
                 if not desk.workspace.version(session_id):
                     raise SessionDeleted
 
-        names = drawing.side_names(form, language)
-        running = desk.auditing.run(session_id, window, dispute, form, names, language, still_wanted)
+        running = desk.auditing.run(session_id, window, dispute, form, language, keep, still_wanted)
         async with aclosing(running):
-            async for html, line, busy in running:
+            async for found, line, busy in running:
                 # The line under the buttons may be out of sight, and a round that runs writes there too.
                 said = status(line, "busy" if busy else "plain")
+                result: Updates = {}
+                if is_kept:
+                    result = await asyncio.to_thread(self._drawn, session_id, shown, request)
+                elif found is not None:
+                    result = {page.audit: audit_view(found, drawing.side_names(form, language), language)}
                 yield {
-                    page.audit: html or said,
+                    page.audit_line: "" if is_kept and not busy else said,
                     page.status: said,
                     page.run_audit: gr.update(interactive=not busy),
                     page.address: session_id,
+                    **result,
                     **desk.buttons(session_id),
                 }
+
+    def _drawn(self, session_id: str, shown: int, request: gr.Request) -> Updates:
+        """Return a finished audit as every window shows it from now on."""
+        return {self._page.audit: kept_audit_view(self._desk.opened(session_id), shown, language_of(request))}

@@ -19,8 +19,10 @@ PAGE_SIZE = 50
 Panel = Literal["", "rename", "export", "delete"]
 Format = Literal["html", "markdown", "json"]
 FORMATS: tuple[Format, ...] = ("html", "markdown", "json")
-PARTS = ("ratings", "history", "others")
+PARTS = ("ratings", "history", "audit", "others")
 """The fields of `Parts`, in the order of their boxes."""
+_TOLD = ("others", "ratings", "history", "audit")
+"""The same, in the order in which they are told of."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,7 @@ def _radios(name: str, legend: str, choices: Sequence[tuple[str, str]], chosen: 
 def _parts(summary: SessionSummary, language: str) -> str:
     """Boxes for what may have been said in confidence, and the sentence that says what will be in the file."""
     by_itself = Parts()
-    ticked = (by_itself.ratings, by_itself.history, by_itself.with_others(summary.kept))
+    ticked = (by_itself.ratings, by_itself.history, by_itself.audit, by_itself.with_others(summary.kept))
     boxes = "".join(
         f'<label><input type="checkbox" name="eh-part"{attributes(value=name)}{" checked" if on else ""}>'
         f" {escape(say(language, f'sessions.part_{name}'))}</label>"
@@ -237,8 +239,8 @@ def _contents(names: Sequence[str], kept: int, language: str) -> str:
     """Say what a page holds on which these parts are, and what it leaves out."""
     held = [say(language, "sessions.held_views")]
     held += [say(language, "sessions.held_kept", count=kept)] if kept else []
-    held += [say(language, f"sessions.held_{name}") for name in ("others", "ratings", "history") if name in names]
-    left = [say(language, f"sessions.held_{name}") for name in ("others", "ratings", "history") if name not in names]
+    held += [say(language, f"sessions.held_{name}") for name in _TOLD if name in names]
+    left = [say(language, f"sessions.held_{name}") for name in _TOLD if name not in names]
     held, left = [*held, say(language, "sessions.held_origin")], [*left, say(language, "sessions.held_dropped")]
     return say(language, "sessions.contents", held="; ".join(held), left="; ".join(left))
 

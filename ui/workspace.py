@@ -5,13 +5,15 @@ import threading
 from collections.abc import Sequence
 
 from mediator.acceptance import Kind, reading
+from mediator.audit_keeping import kept
 from mediator.errors import InputError
 from mediator.mediation import MediationOptions, check_length
 from mediator.models import parse_model
 from mediator.schema import Dispute, Scores
 from mediator.sentences import SentenceInfluence, influence
-from mediator.session import Form, Mark, Proposal, Round, Session, leading_to
+from mediator.session import Form, Mark, Proposal, Round, Session, leading_to, now
 from mediator.store import Store, default_store
+from mediator.swap_audit import SwapAudit
 from ui.engine import Engine
 from ui.forms import dispute_of, options_of
 from ui.running import Mediations, Running
@@ -198,6 +200,23 @@ class Workspace:
         """Read how widely acceptable a proposal tends to be; None: not known. Raises `InputError`, `StoreError`."""
         _, proposal = self._proposal(session_id, proposal_id)
         return reading(self.engine.scorer(), proposal.current.text)
+
+    def keep_audit(self, session_id: str, found: SwapAudit, dispute: Dispute, form: Form, shown: int) -> None:
+        """Save a finished swap audit, as one of the round ``shown`` (0: the last one) where it was run as that was.
+
+        Args:
+            session_id: of the session.
+            found: with a verdict.
+            dispute: the views as they stood.
+            form: what was chosen.
+            shown: number of the round whose proposals were on the page.
+
+        Raises:
+            SessionNotFound: it was deleted meanwhile.
+            StoreError: it cannot be saved.
+        """
+        audit = kept(found, dispute, form.model, options_of(form), now())
+        self.store_of(session_id).add_audit(session_id, audit, shown)
 
     def close(self) -> None:
         """End what runs and free everything. The app ends."""

@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from support.sessions import EVERYTHING, a_session, sessions
+from support.sessions import EVERYTHING, a_session, an_audit, sessions
 
 from mediator.redaction import occurrences, redact
 from mediator.report import as_html, as_json, as_markdown, from_json
@@ -86,7 +86,8 @@ def test_every_field_that_holds_words_is_redacted_and_nothing_else_changes():
     proposal = session.rounds[1].proposals[0]
     proposal = proposal.model_copy(update={"ratings": (*proposal.ratings, rating)})
     rounds = (rounds[0], rounds[1].model_copy(update={"proposals": (proposal, *rounds[1].proposals[1:])}))
-    session = session.model_copy(update={"form": form, "rounds": rounds})
+    audit = an_audit(session, model="gguf:/home/anna/m.gguf")
+    session = session.model_copy(update={"form": form, "rounds": rounds, "audits": (audit,)})
     before = as_json(session)
     result = redact(session, [("Anna", "[name 1]")])
     assert as_json(session) == before
@@ -94,6 +95,7 @@ def test_every_field_that_holds_words_is_redacted_and_nothing_else_changes():
     assert len(re.findall("anna", before, re.IGNORECASE)) == sum(occurrences(session, [("Anna", "")])) > 20
     assert result.rounds[1].proposals[0].ratings[0].rater == "a"
     assert result.rounds[1].proposals[0].ratings[3].rater == "[name 1]"
+    assert result.audits[0].original.selected[0].text == "[name 1] cooks on Mondays."
     assert without_words(result) == without_words(session)
     for page in (as_html(result, parts=EVERYTHING), as_markdown(result, parts=EVERYTHING)):
         assert not re.search("anna", page, re.IGNORECASE)
@@ -112,6 +114,8 @@ def without_words(session):
         "updated_at",
         "like",
         "id",
+        "round_id",
+        "verdict",
         "number",
         "strategy",
     }
@@ -128,7 +132,7 @@ def without_words(session):
     content = json.loads(as_json(session))
     for side in ("side_a", "side_b"):
         content["form"][side].pop("demographics")
-    for entry in content["rounds"]:
+    for entry in (*content["rounds"], *content.get("audits", ())):
         entry["dispute"] = None
     return only(content)
 

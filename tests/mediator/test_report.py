@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from support.sessions import EVERYTHING, TEXTS, a_session, sessions
+from support.sessions import EVERYTHING, TEXTS, a_session, an_audit, sessions
 
 from mediator.report import Parts, as_html, as_json, as_markdown, from_json
 from mediator.report_content import LANGUAGES, _words
@@ -155,14 +155,17 @@ def test_both_sides_are_shown_alike():
 ASKED_FOR = {
     "ratings": ("If it is kept up.", "Simple.", "Ms Caretaker", " of 5"),
     "history": ("Ask Anna first", TEXTS[0], "We like long evenings.", "stopped by somebody", "From round 2, no. 1"),
+    "audit": ("Round 1: Whoever was placed first, as A, was served more: on average by 0.20",),
     "others": (TEXTS[2],),
 }
 
 
-@pytest.mark.parametrize("asked", [(), ("ratings",), ("history",), ("others",), tuple(ASKED_FOR)])
+@pytest.mark.parametrize("asked", [(), ("ratings",), ("history",), ("audit",), ("others",), tuple(ASKED_FOR)])
 def test_what_may_be_confidential_is_on_the_page_only_where_it_is_asked_for(asked):
     parts = Parts(**{name: name in asked for name in ASKED_FOR})
-    html, markdown = as_html(a_session(), parts=parts), as_markdown(a_session(), parts=parts)
+    session = a_session()
+    session = session.model_copy(update={"audits": (an_audit(session),)})
+    html, markdown = as_html(session, parts=parts), as_markdown(session, parts=parts)
     for page in (Page(html).text, "".join(token.content + " " for token in shown(markdown))):
         for name, texts in ASKED_FOR.items():
             assert [words in page for words in texts] == [name in asked] * len(texts), name
@@ -170,7 +173,27 @@ def test_what_may_be_confidential_is_on_the_page_only_where_it_is_asked_for(aske
         assert "edited by the mediator" in page
         assert "models.example.org" in page
     if not asked:
-        assert (html, markdown) == (as_html(a_session()), as_markdown(a_session()))
+        assert (html, markdown) == (as_html(session), as_markdown(session))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"verdict": "identical"}, "identical"),
+        ({"verdict": "same_scores"}, "same_scores"),
+        ({"scores_exchange": False}, "scores_differ"),
+        ({"position_bias": -0.2}, "favours_second"),
+    ],
+)
+def test_the_page_says_what_the_latest_audit_of_each_round_found(language, changes, key):
+    session = a_session()
+    audits = (an_audit(session), an_audit(session, round_id=None, verdict="identical"), an_audit(session, **changes))
+    say = _words(language)
+    html = Page(as_html(session.model_copy(update={"audits": audits}), language, parts=Parts(audit=True))).text
+    number = "0,20" if language == "de" else "0.20"
+    found = f"{say['round'].format(number=1)}: {say[f'audit_{key}'].format(number=number)}"
+    assert say["audit_note"] + say["audit_identical"] + found in html
 
 
 def test_a_proposal_that_was_rated_only_does_not_betray_that_it_was():
@@ -210,6 +233,9 @@ def test_earlier_views_are_shown_once_for_all_the_rounds_they_were_those_of():
     assert headings([1, 2, 3, 4, 7]) == [f"{start}rounds 1 to 3", f"{start}round 4"]
     assert headings(range(1, 8)) == [f"{start}rounds 1, 2, 3 and 5", f"{start}rounds 4 and 6"]
     assert headings([7]) == []
+    for page in (Page(as_html(session)).text, as_markdown(session)):  # without the views, it names no round of theirs
+        assert "measured against the views as they were when it was first written" in page
+        assert "views as they were in round" not in page
 
 
 def test_without_a_kept_one_the_selected_ones_of_the_last_round_are_shown_first():

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from support.sessions import a_session, sessions
+from support.sessions import a_session, an_audit, sessions
 
 from mediator.older_scores import judged
 from mediator.report import LARGEST_FILE, SessionFileError, as_json, from_json
@@ -13,9 +13,14 @@ from mediator.session import Session
 from mediator.store import Store
 
 
+def audited():
+    session = a_session()
+    return session.model_copy(update={"audits": (an_audit(session), an_audit(session, round_id=None))})
+
+
 def changed(change):
     """The JSON of a session in which something was changed by hand."""
-    content = json.loads(as_json(a_session()))
+    content = json.loads(as_json(audited()))
     change(content)
     return json.dumps(content)
 
@@ -40,20 +45,26 @@ def test_what_was_written_is_read_back_exactly(session):
 
 
 def test_the_file_begins_with_its_version_and_holds_every_field():
-    content = json.loads(as_json(a_session()))
+    content = json.loads(as_json(audited()))
     assert next(iter(content.items())) == ("evenhand_session", 1)
     assert set(content) == {"evenhand_session", *Session.model_fields}
     assert "Nobody cooks." in as_json(a_session())
     assert "A cleaner comes once a week" in as_json(a_session())  # dropped ones are kept here
 
 
+def test_a_file_from_before_audits_were_kept_is_read_and_written_as_before():
+    assert "audit" not in as_json(a_session())
+    assert from_json(as_json(a_session()), "a file").audits == ()
+
+
 def test_the_store_takes_what_was_read_under_new_ids(tmp_path):
     with_store = Store(tmp_path / "sessions.sqlite3")
-    one = with_store.add(from_json(as_json(a_session()), "a file"))
+    one = with_store.add(from_json(as_json(audited()), "a file"))
     two = with_store.add(from_json(as_json(one), "a file"))
     assert one.id != two.id != a_session().id
     assert len({entry.id for session in (one, two) for entry in session.rounds}) == 4
     assert two.rounds[1].like == two.rounds[0].proposals[1].id
+    assert [audit.round_id for audit in two.audits] == [two.rounds[0].id, None]
     assert [p.current.text for r in two.rounds for p in r.proposals] == [
         p.current.text for r in a_session().rounds for p in r.proposals
     ]
@@ -85,6 +96,11 @@ def test_a_running_round_is_interrupted():
         (lambda c: c["rounds"][0]["dispute"].update(view_a={}), "a view is empty"),
         (lambda c: c["rounds"].append(c["rounds"][0]), "the field rounds[2].id is there a second time"),
         (lambda c: c["rounds"][1]["proposals"].append(c["rounds"][0]["proposals"][2]), "[1].proposals[2].id is there"),
+        (lambda c: c["audits"][0].update(round_id="f" * 32), "the field audits[0].round_id names no round"),
+        (lambda c: c["audits"][1].update(verdict="fair"), "the field audits[1].verdict is wrong"),
+        (lambda c: c["audits"][0].update(chance=-1), "the field audits[0].chance is wrong"),
+        (lambda c: c["audits"][0]["swapped"].update(selected=[]), "the field audits[0].swapped.selected is wrong"),
+        (lambda c: c["audits"][0]["original"]["selected"][0].update(scores=None), "a proposal of an audit has no sc"),
         (lambda c: c.update(rounds="none"), "the field rounds is wrong"),
         (lambda c: c.update(updated_at="2026-08-01T10:00:00"), "the field updated_at is wrong"),
     ],

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.stored import DISPUTE, FORM, candidate, filled, scores, start
+from support.stored import DISPUTE, FORM, an_audit, candidate, filled, scores, start
 
 from mediator.errors import InputError
+from mediator.kept_audit import AuditRun
 from mediator.schema import Candidate, Strategy
 from mediator.session import Form, Session, SideForm
 from mediator.store import FILE_NAME, Store, StoreError, default_store
@@ -37,6 +38,9 @@ def contents(session: Session) -> dict[str, Any]:
             entry["like"] = liked.candidate.text
         for proposal in entry["proposals"]:
             del proposal["id"]
+    numbers = {entry.id: entry.number for entry in session.rounds}
+    for audit in data.get("audits", ()):
+        audit["round_id"] = audit["round_id"] and numbers[audit["round_id"]]
     return data
 
 
@@ -262,6 +266,54 @@ def test_an_imported_session_keeps_its_times_and_gets_ids_of_its_own(store):
     assert taken.created_at == session.created_at
     assert [entry.started_at for entry in taken.rounds] == [entry.started_at for entry in session.rounds]
     assert store.list()[0].id == taken.id
+
+
+@pytest.mark.parametrize(
+    ("shown", "changes", "of"),
+    [
+        (1, {}, 1),
+        (2, {}, 2),
+        (0, {}, 2),
+        (0, {"seed": 8}, None),
+        (0, {"dispute": DISPUTE.swapped()}, None),
+        (0, {"dispute": DISPUTE.model_copy(update={"title": "Another name"})}, 2),
+        (7, {}, 2),
+    ],
+)
+def test_an_audit_is_of_the_round_that_was_shown_if_it_was_run_as_that_was(store, shown, changes, of):
+    session = filled(store)
+    made = store.add_audit(session.id, an_audit(position_bias=-0.5, **changes), shown)
+    assert made.round_id == (None if of is None else session.rounds[of - 1].id)
+    assert store.get(session.id).audits == (*session.audits, made)
+
+
+def test_the_same_audit_is_kept_once(store):
+    session = filled(store)
+    (before,) = session.audits
+    version = store.version(session.id)
+    assert store.add_audit(session.id, an_audit(), 1) == before
+    assert store.version(session.id) == version
+    assert store.add_audit(session.id, an_audit(), 2).round_id == session.rounds[1].id
+
+
+def test_an_audit_that_came_before_its_round_becomes_one_of_it(store):
+    session = store.create(FORM)
+    store.add_audit(session.id, an_audit())
+    other = store.add_audit(session.id, an_audit(seed=8))
+    assert [audit.round_id for audit in store.get(session.id).audits] == [None, None]
+    entry = start(store, session.id)
+    assert [audit.round_id for audit in store.get(session.id).audits] == [entry, None]
+    assert store.get(session.id).audits[1] == other
+
+
+def test_an_audit_that_could_not_be_read_again_is_refused(store):
+    session = store.create(FORM)
+    broken = candidate("Share.").model_copy(update={"scores": scores().model_copy(update={"raw_a": float("nan")})})
+    with pytest.raises(InputError, match="no finite number"):
+        store.add_audit(session.id, an_audit(original=AuditRun.model_construct(selected=(broken,), rest=())))
+    with pytest.raises(SessionNotFound):
+        store.add_audit("f" * 32, an_audit())
+    assert store.get(session.id).audits == ()
 
 
 def test_an_import_with_the_same_ids_and_numbers_twice_is_put_in_order(store):

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from support.stored import DISPUTE, FORM, candidate, filled, start
+from support.stored import DISPUTE, FORM, an_audit, candidate, filled, start
 
 from mediator import store_schema
 from mediator.errors import EvenhandError
@@ -226,6 +226,43 @@ def test_scores_from_before_their_certainty_was_kept_open_without_it(path):
     scores = store.get("s").rounds[0].proposals[0].candidate.scores
     store.close()
     assert (scores.score_a, scores.raw_b, scores.score_error_a, scores.tells_apart) == (0.7, 0.3, None, None)
+
+
+def test_a_file_from_before_audits_were_kept_opens_and_takes_one(path):
+    path.parent.mkdir(parents=True)
+    path.touch()
+    migrate(path, store_schema.STEPS[:3])
+    assert read(path, "SELECT count(*) FROM sqlite_master WHERE name = 'audit'") == 0
+    change_behind(path, f"INSERT INTO session VALUES ('s', 'Old', '{Form().model_dump_json()}', '', '', 0, 0, 1)")
+    store = Store(path)
+    assert store.get("s").audits == ()
+    made = store.add_audit("s", an_audit())
+    store.close()
+    again = Store(path)
+    assert again.get("s").audits == (made,)
+    again.close()
+
+
+def test_an_audit_goes_with_its_round_and_with_its_session(path, opened):
+    session = filled(opened)
+    opened.add_audit(session.id, an_audit(seed=8))
+    assert "sessions.sqlite3-wal" in traces(path.parent, "Bella")
+    opened.close()
+    change_behind(path, "PRAGMA foreign_keys = ON", f"DELETE FROM round WHERE id = '{session.rounds[0].id}'")
+    store = Store(path)
+    assert [audit.round_id for audit in store.get(session.id).audits] == [None]
+    store.delete(session.id)
+    assert traces(path.parent, "Bella") == []
+    assert read(path, "SELECT count(*) FROM audit") == 0
+    store.close()
+
+
+@pytest.mark.parametrize("damage", ["'{}'", "replace(audit_json, '0.3', '7')", "replace(audit_json, 'differs', '?')"])
+def test_a_damaged_audit_is_one_sentence(path, opened, damage):
+    session = filled(opened)
+    change_behind(path, f"UPDATE audit SET audit_json = {damage}")
+    with pytest.raises(StoreDamaged, match="its audit 1 cannot be read"):
+        opened.get(session.id)
 
 
 def test_a_new_file_and_one_that_is_up_to_date_are_not_copied(path):

@@ -6,12 +6,15 @@ from dataclasses import replace
 import pytest
 from support.scripted import ScriptedModel, ScriptedWriter, TableScorer, numbered, whole
 
+from mediator.audit_keeping import as_found, kept
 from mediator.cancellation import Cancellation
 from mediator.disputes import examples
 from mediator.empathy import EmpathyModel
 from mediator.errors import InputError
+from mediator.kept_audit import KeptAudit
 from mediator.mediation import CandidateDone, MediationDone, MediationOptions, propose
 from mediator.schema import Candidate, Dispute, Scores, Strategy, View
+from mediator.session import now
 from mediator.side_letters import exchanged_letters
 from mediator.strategies import Scorer
 from mediator.swap_audit import (
@@ -57,6 +60,8 @@ def test_the_drafter_writes_the_same_for_both_orders(name: str, scorer: EmpathyM
     assert len(found.pairs) == 3
     assert all(pair.same_text and pair.overlap == 1.0 for pair in found.pairs)
     assert (found.largest_score_difference, found.position_bias, found.chance) == (0.0, 0.0, 0.0)
+    assert found.error_original is not None
+    assert found.error_original == pytest.approx(found.error_swapped, abs=1e-12)
     assert found.scores_exchange
     for pair in found.pairs:
         assert pair.original.scores == exchanged_scores(pair.swapped.scores)  # type: ignore[arg-type]
@@ -100,7 +105,6 @@ def test_a_model_that_favours_the_first_place_is_found_out() -> None:
     assert found.tilt_swapped == pytest.approx(-0.3)
     assert found.position_bias == pytest.approx(0.3)
     assert found.largest_score_difference == pytest.approx(0.3)
-    assert found.chance == 0.0, "all texts of a run have the same tilt"
     mirrored = result_of(
         model_writer("The child, child, child.|A child, child, child plays.", "A dog, dog, dog.|The dog, dog, dog."),
         WordScorer(),
@@ -115,11 +119,48 @@ def test_a_model_that_favours_a_person_in_both_places_has_no_position_bias() -> 
     assert found.tilt_original == pytest.approx(found.tilt_swapped) == pytest.approx(0.3)
 
 
-def test_what_chance_may_do_is_said() -> None:
-    writer = model_writer("dog child.|dog dog dog child.", "a child, a dog.|a dog, dog, child.")
-    found = result_of(writer, WordScorer())
-    # Tilts 0, 0.2 and 0, 0.1: variances 0.02 and 0.005, over two texts each: sqrt(0.0125).
-    assert found.chance == pytest.approx(0.0125**0.5)
+THREE = ("dog child.|dog dog dog child.|a dog dog dog, a child.", "a child, a dog.|a dog, dog, child.|child, dog, dog.")
+
+
+def test_how_far_chance_may_carry_the_figures_is_told_from_three_proposals_on() -> None:
+    options = MediationOptions(strategy="single", count=3)
+    found = result_of(model_writer(*THREE), WordScorer(), options=options)
+    # Tilts 0, 0.2, 0.2 and 0, 0.1, 0.1, of three texts each: variances 0.04 / 3 and 0.01 / 3.
+    assert found.error_original == pytest.approx(2 * (0.04 / 9) ** 0.5)
+    assert found.error_swapped == pytest.approx(2 * (0.01 / 9) ** 0.5)
+    # Half of the difference of two means: half of the root of both variances' sum.
+    assert found.chance == pytest.approx((0.05 / 9) ** 0.5)
+    few = result_of(model_writer("dog child.|dog dog child.", "a child, a dog.|a dog, dog."), WordScorer())
+    assert (few.error_original, few.error_swapped, few.chance) == (None, None, None)
+
+
+def test_scores_that_say_nothing_have_no_error_either() -> None:
+    class Foreign(WordScorer):
+        def score(self, dispute: Dispute, texts: Sequence[str]) -> list[Scores]:
+            return [scores.unmeasured() for scores in super().score(dispute, texts)]
+
+    found = result_of(model_writer(*THREE), Foreign(), options=MediationOptions(strategy="single", count=3))
+    assert (found.error_original, found.error_swapped, found.chance) == (None, None, None)
+
+
+def test_what_is_kept_of_an_audit_is_found_again() -> None:
+    options = MediationOptions(strategy="single", count=2, comments=("cheap",))
+    writer = model_writer("A dog, dog, dog.|The dog waits.|A child waits.", "The child, child.|A dog plays.|No dog.")
+    found = result_of(writer, WordScorer(), options=options)
+    audit = KeptAudit.model_validate_json(kept(found, DOGS, "drafter", options, now()).model_dump_json(round_trip=True))
+    assert (audit.dispute, audit.strategy, audit.count, audit.comment) == (DOGS, "single", 2, "cheap")
+    again = as_found(audit)
+    for run in ("original", "swapped"):
+        before, after = getattr(found, run), getattr(again, run)
+        assert after.candidates == before.candidates
+        assert sorted(one.text for one in after.pool) == sorted(one.text for one in before.pool)
+    assert replace(again, original=found.original, swapped=found.swapped) == found
+
+
+def test_an_audit_that_was_cut_short_is_not_kept() -> None:
+    done = MediationDone((), (), {}, {}, cancelled=True)
+    with pytest.raises(ValueError, match="cut short"):
+        kept(SwapAudit(None, done, done), DOGS, "drafter", SINGLE, now())
 
 
 def test_letters_in_the_texts_are_taken_for_the_people_they_mean() -> None:

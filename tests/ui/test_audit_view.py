@@ -3,12 +3,14 @@
 import pytest
 from hypothesis import given, settings
 from support.html import Reader, anything, stays_text
+from support.sessions import a_session, an_audit
 
 from mediator.mediation import MediationDone
 from mediator.schema import Candidate, Scores, Strategy
 from mediator.swap_audit import AuditPair, SwapAudit, difference
-from ui.audit_view import audit_view
+from ui.audit_view import audit_view, kept_audit_view
 from ui.components import Names, names_of
+from ui.strings import say
 
 NAMES = names_of("Ann", "Ben", "en")
 DONE = MediationDone((), (), {}, {})
@@ -101,15 +103,71 @@ def test_what_only_one_run_says_is_marked():
     assert "A score differs by up to 0.07." in shown.texts
 
 
-def test_the_figures_name_the_people_and_what_chance_may_do():
-    shown = read(audit("same_scores", tilt_original=0.12, tilt_swapped=-0.001, position_bias=0.06, chance=0.09))
+@pytest.mark.parametrize(
+    ("language", "rows", "meant"),
+    [
+        (
+            "en",
+            ["0.12 towards A (Ann), give or take 0.05", "towards neither", "0.06, give or take 0.09"],
+            "two standard errors",
+        ),
+        (
+            "de",
+            ["0,12 zu A (Ann), plus oder minus 0,05", "zu keiner Seite", "0,06, plus oder minus 0,09"],
+            "zwei Standardfehler",
+        ),
+    ],
+)
+def test_the_figures_name_the_people_and_how_far_chance_may_carry_them(language, rows, meant):
+    figures = {"tilt_original": 0.12, "tilt_swapped": -0.001, "position_bias": 0.06}
+    shown = read(audit("same_scores", **figures, error_original=0.05, chance=0.09), language)
+    assert values(shown, language) == rows
+    assert meant in shown.text
+    unknown = read(audit("same_scores", **figures), language)
+    assert values(unknown, language) == [row.partition(", give")[0].partition(", plus")[0] for row in rows]
+    assert meant not in unknown.text
+
+
+def values(shown, language):
     rows = dict(zip(shown.texts, shown.texts[1:], strict=False))
-    assert rows["Average tilt as it stands"] == "0.12 towards A (Ann)"
-    assert rows["Average tilt with the sides exchanged"] == "towards neither"
-    assert rows["What the place did"] == "0.06 (chance alone may reach 0.09)"
-    assert rows["Do the scores exchange with the sides?"] == "yes, exactly"
-    german = read(audit("same_scores", tilt_original=0.12, position_bias=0.06, chance=0.09), "de").texts
-    assert {"0,12 zu A (Ann)", "0,06 (der Zufall allein kann 0,09 erreichen)"} <= set(german)
+    return [rows[say(language, f"audit.{name}")] for name in ("tilt_original", "tilt_swapped", "place")]
+
+
+@pytest.mark.parametrize(("chance", "said"), [(0.0, "nothing"), (0.04, "0.00, give or take 0.04"), (None, "0.00")])
+def test_a_place_is_said_to_do_nothing_only_where_both_runs_wrote_the_same(chance, said):
+    assert values(read(audit("same_scores", chance=chance)), "en")[2] == said
+
+
+def test_an_audit_that_was_kept_says_of_which_round_it_is():
+    session = a_session()
+    other = session.rounds[1].model_copy(update={"id": "d" * 32, "number": 3})
+    audited = session.model_copy(update={"rounds": (*session.rounds, other), "audits": (an_audit(session, 2),)})
+
+    def said(number, *more, language="en"):
+        of = audited.model_copy(update={"audits": (*audited.audits, *more)})
+        return [Reader(part).texts[1] for part in kept_audit_view(of, number, language).split("</section>")[:-1]]
+
+    assert said(2) == ["Run with the views and choices of round 2."]
+    assert said(3) == said(0)
+    assert "Run at round 2" in said(0)[0]
+    assert "round 3, shown now, were not" in said(0)[0]
+    assert said(2, language="de") == ["Ausgeführt mit den Sichten und Einstellungen von Runde 2."]
+    own = an_audit(session, 1)
+    assert said(1, own) == ["Run with the views and choices of round 1."]
+    assert said(2, own) == said(2)
+    fresh = an_audit(session, 1, round_id=None)
+    assert ["not for one of the rounds" in words for words in said(2, fresh)] == [True, False]
+    assert ["not for one of the rounds" in words for words in said(2, fresh, own)] == [False]
+    assert said(0, fresh) == said(2, fresh)[:1]
+    running = other.model_copy(update={"id": "e" * 32, "number": 4, "state": "running"})
+    assert kept_audit_view(audited, 0, "en") == kept_audit_view(
+        audited.model_copy(update={"rounds": (*audited.rounds, running)}), 0, "en"
+    )
+    alone = session.model_copy(update={"rounds": (), "audits": (fresh,)})
+    assert "not for one of the rounds" in kept_audit_view(alone, 0, "en")
+    assert kept_audit_view(session, 0, "en") == kept_audit_view(None, 0, "en") == ""
+    ids = [tag["id"] for tag in Reader(kept_audit_view(alone, 0, "en")).all(id=True)]
+    assert len(set(ids)) == len(ids) > 0
 
 
 def test_a_proposal_without_a_partner_stands_alone():

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import gradio as gr
 import pytest
-from support.sessions import a_session
+from support.sessions import a_session, an_audit
 
 from mediator.errors import InputError
 from mediator.report import as_json, from_json
@@ -165,8 +165,14 @@ def test_an_export_in_german_has_german_words(tab, store):
 
 @pytest.mark.parametrize("kind", ["html", "markdown"])
 def test_what_may_be_confidential_is_exported_only_where_its_box_is_ticked(tab, store, kind):
-    session = store.add(a_session())
-    private = {"ratings": "If it is kept up", "history": "Ask Anna first", "others": "For two months nobody"}
+    session = a_session()
+    session = store.add(session.model_copy(update={"audits": (an_audit(session),)}))
+    private = {
+        "ratings": "If it is kept up",
+        "history": "Ask Anna first",
+        "audit": "was served more",
+        "others": "For two months nobody",
+    }
 
     def exported(**data):
         *_, file = act(tab, action="export", id=session.id, format=kind, language="en", **data)
@@ -184,14 +190,14 @@ def test_the_panel_says_what_will_be_in_the_file(language, kept):
     summary = a_summary().model_copy(update={"kept": kept})
     text = session_list([summary], View(panel="export", target=summary.id), language, searched=False)
     boxes = [part.partition(">")[0] for part in text.split('name="eh-part"')[1:]]
-    assert [" checked" in box for box in boxes] == [False, False, kept == 0]
+    assert [" checked" in box for box in boxes] == [False, False, False, kept == 0]
     line, _, shown = text.partition('data-sentences="')[2].partition("</p>")[0].partition('">')
     sentences = json.loads(html.unescape(line))
     assert html.unescape(shown) == sentences["" if kept else "others"]
     assert sentences["json"] == say(language, "sessions.contents_json")
-    assert len(sentences) == 9
+    assert len(sentences) == 17
     for names, sentence in sentences.items():
-        for part in ("ratings", "history", "others"):
+        for part in ("ratings", "history", "audit", "others"):
             words, (held, left) = say(language, f"sessions.held_{part}"), (sentence.split(". ") * 2)[:2]
             assert names == "json" or ((words in held) == (part in names.split()) != (words in left)), sentence
         assert names == "json" or (say(language, "sessions.held_kept", count=kept) in sentence) == (kept > 0)
@@ -281,7 +287,8 @@ def test_a_session_that_is_gone_is_one_sentence(tab, action):
 
 def test_a_private_session_is_listed_in_its_own_window_only(tab, store):
     store.create(title="On disk")
-    workspace = tab._workspace
+    workspace, forgotten = tab._workspace, []
+    tab._forget = forgotten.append
     session = workspace.create(Form(side_a=SideForm(text="Secret")), "In memory", private=True)
     _, listed, _ = tab.on_look(View(), "", session.id, None)
     assert listed.index("In memory") < listed.index("On disk")
@@ -294,6 +301,7 @@ def test_a_private_session_is_listed_in_its_own_window_only(tab, store):
     act(tab, action="duplicate", id=session.id, here=session.id)
     assert len(workspace.store_of(session.id).list()) == 1
     act(tab, action="delete", id=session.id, here=session.id)
+    assert forgotten == [session.id]
     assert not workspace.is_private(session.id)
     assert len(store.list()) == 1
 

@@ -431,7 +431,8 @@ function refocus() {
   if (!held || !lost) return;
   const card = held.id && element.querySelector(`[data-card][data-id="${quoted(held.id)}"]`);
   const target = element.querySelector(`[data-focus="${quoted(held.key)}"]`) ?? card?.querySelector("[data-focus]");
-  target?.focus({ preventScroll: true });
+  const round = element.querySelector(".eh-trail [aria-current]"); // the card went with its round: where the new one begins
+  (target ?? round)?.focus({ preventScroll: true });
 }
 
 document.addEventListener("focusin", function elsewhere(event) {

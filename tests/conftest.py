@@ -1,5 +1,6 @@
 """What all tests share: nobody's own folders and keys are touched, and what is not there is skipped with a reason."""
 
+import gc
 import logging
 import os
 import shutil
@@ -12,6 +13,9 @@ import pytest
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts the tests in the background has them ignore Ctrl-C; programs that a test starts shall not.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Two llama.cpp or torch pools that fight for the same cores take twice the work. Said before a test imports either.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("EVENHAND_DATA") or REPOSITORY.parent / "shared" / "data")
@@ -38,8 +42,6 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         for name, folder in (("DATA", "data"), ("CACHE", "cache"), ("STATE", "state"), ("CONFIG", "config")):
             patch.setenv(f"XDG_{name}_HOME", str(home / folder))
         patch.setenv("PLAYWRIGHT_BROWSERS_PATH", str(_BROWSERS))
-        # Two llama.cpp or torch pools that fight for the same cores make times meaningless.
-        patch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
         patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
         # Nobody's own keyring is asked. A test that wants one sets it.
         patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
@@ -98,6 +100,12 @@ def _cuda_is_there() -> bool:
     except ImportError:
         return False
     return bool(torch.cuda.is_available())
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the tests' imports made out of garbage collections, of which each training asks for several."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -57,7 +57,7 @@ def build(workspace: "Workspace | None" = None) -> "gradio.Blocks":
             with gr.Tab(t("mediate.tab"), id="mediate") as mediate_tab:
                 mediate = MediateTab(workspace)
             with gr.Tab(t("sessions.tab"), id="sessions"):
-                sessions.build_tab(workspace)
+                sessions.build_tab(workspace, mediate.forget)
             with gr.Tab(t("train.tab"), id="train"):
                 trained = train.build_tab()
             with gr.Tab(t("models.tab"), id="models"):
@@ -95,6 +95,7 @@ def build(workspace: "Workspace | None" = None) -> "gradio.Blocks":
         )
         page.load(None, js=train.keep_the_tab(), api_visibility="private")
         page.unload(mediate.on_leave)
+    page.session_state = mediate.state
     return page
 
 

@@ -164,7 +164,7 @@ def acceptance_view(kind: Kind | None, language: str) -> str:
 def _live_card(draft: LiveDraft, names: Names, language: str) -> str:
     title = escape(say(language, "cards.draft", number=draft.index + 1))
     words = "" if draft.scores is None else describe_scores(draft.scores, names, language)
-    if words and not draft.done:
+    if draft.scores is not None and draft.scores.measured and not draft.done:
         words = say(language, "cards.so_far", words=words)
     state = "done" if draft.done else "writing"
     return (

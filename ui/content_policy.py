@@ -77,7 +77,7 @@ class PagePolicy:
     """ASGI middleware: gives the page itself a policy that names the inline scripts the server wrote into it."""
 
     def __init__(self, app: "ASGIApp", head: str = "") -> None:
-        """Stand in front of ``app``; ``head`` is HTML that is added to the head of the page, without scripts."""
+        """Stand in front of ``app``; ``head`` is our HTML for the head of the page."""
         self._app = app
         self._head = head.encode()
 

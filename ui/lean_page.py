@@ -1,7 +1,7 @@
 """Gradio's page without what it piles up in each window: outputs that stay are left alone, a component keeps its id."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -14,13 +14,25 @@ class LeanPage(gr.Blocks):  # type: ignore[misc]
     Gradio makes a new component, with a new id, for each output that a listener leaves alone, and keeps the next value
     under that id for as long as the window is remembered. A page that streams into one of twenty outputs so builds
     nineteen components with every message, on the event loop, and each window grows with all that it has ever shown.
+
+    Nor is kept what a window showed and sent last: Gradio does so for links to a state of the page, which this one does
+    not give, and the words of a deleted session would be in memory for as long as the window is remembered.
     """
 
     def __init__(self, **options: Any) -> None:
         """Make an empty page, to be filled in a ``with`` block; the options are those of `gradio.Blocks`."""
         super().__init__(**options)
+        self.session_state: Callable[[str], str] = lambda _: ""
+        """What `ui.pulse.Pulse` answers of a session."""
         # A window begins with a copy of it.
         self.default_config.blocks = _Places(self.default_config.blocks)
+
+    async def process_api(self, block_fn: Any, inputs: Any, state: Any = None, **options: Any) -> dict[str, Any]:
+        """Call a listener, as Gradio does; the arguments are Gradio's own."""
+        if state is not None and not isinstance(state.config_values, _NoValues):
+            state.config_values = _NoValues()
+        answer: dict[str, Any] = await super().process_api(block_fn, inputs, state, **options)
+        return answer
 
     async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
         """Return what a listener's outputs are told, as Gradio does; the arguments are Gradio's own."""
@@ -48,6 +60,19 @@ class _Places(dict[int, Any]):
     def __setitem__(self, number: int, component: Any) -> None:
         component._id = number
         super().__setitem__(number, component)
+
+
+class _NoValues(dict[int, Any]):
+    """What a window shows, by place: takes everything and keeps nothing."""
+
+    def __contains__(self, number: object) -> bool:
+        return True
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        return {}
+
+    def __setitem__(self, number: int, settings: Any) -> None:
+        pass
 
 
 def _one_each(outputs: Sequence[Any], predictions: Any) -> list[Any]:

@@ -15,7 +15,7 @@ from ui.mediate_desk import Desk, window_of
 from ui.mediate_files import DisputeFiles
 from ui.mediate_layout import MediateLayout
 from ui.mediate_rounds import Rounds
-from ui.mediate_scripts import NAME_THE_SESSION, SHOW_RESULTS
+from ui.mediate_scripts import NAME_THE_ROUND, NAME_THE_SESSION, SHOW_RESULTS
 from ui.mediate_updates import Updates, beside, saved_words
 from ui.mediate_visits import Visits
 from ui.strings import language_of
@@ -36,9 +36,11 @@ class MediateTab:
         self.disputes = examples()
         self.page = MediateLayout(self.disputes, card_questions(workspace))
         self._desk = Desk(self.page, workspace)
+        self.forget = self._desk.windows.forget
         visits, rounds = Visits(self._desk), Rounds(self._desk)
         files = DisputeFiles(self._desk, self.disputes)
-        self.on_load, self.on_leave, self.on_tick = visits.on_load, visits.on_leave, visits.on_tick
+        self.on_load, self.on_leave, self.on_look = visits.on_load, visits.on_leave, visits.on_look
+        self.state = visits.state
         self.on_propose, self.on_attach, self.on_stop = rounds.on_propose, rounds.on_attach, rounds.on_stop
         self.on_example, self.on_file, self.on_save_file = files.on_example, files.on_file, files.on_save_file
         self.on_act = CardActions(self._desk, rounds).on_act
@@ -50,24 +52,25 @@ class MediateTab:
         save: dict[str, Any] = {"inputs": {*page.form}, "outputs": page.saving, "trigger_mode": "always_last", **_QUICK}
         page.typing.typed(self.on_typed, **save)
         gr.on([field.input for field in page.fields.chosen], self.on_typed, **save)
-        page.address.change(None, inputs=[page.address, page.private], js=NAME_THE_SESSION)
+        page.address.change(None, inputs=[page.address, page.private, page.shown], js=NAME_THE_SESSION)
+        page.shown.change(None, inputs=[page.shown], js=NAME_THE_ROUND)
         streamed: dict[str, Any] = {"outputs": page.streamed, **_STREAM}
         page.propose.click(self.on_propose, inputs={*page.form}, js=SHOW_RESULTS, **streamed)
-        page.attach.change(self.on_attach, inputs=[page.session_id], **streamed)
+        page.attach.change(self.on_attach, inputs=[page.session_id, page.shown], **streamed)
         page.stop.click(self.on_stop, inputs=[page.session_id], **_QUICK)
         whole: dict[str, Any] = {"outputs": page.whole, **_STREAM}
-        for component in (page.board, page.plane, page.consent):
+        for component in (page.board, page.plane, page.consent, page.typing):
             # Several cards may be marked faster than the first mark is answered.
             component.act(self.on_act, inputs={*page.form, page.pending_like}, trigger_mode="multiple", **whole)
         page.example.select(self.on_example, inputs={*page.form, page.example}, **whole)
         page.file.picked(self.on_file, inputs={*page.form}, **whole)
         saved = [page.download, page.status, *buttons]
         page.save_file.click(self.on_save_file, inputs={*page.form}, outputs=saved, **_QUICK)
-        audited = [page.audit, page.status, *buttons, page.run_audit, page.address]
+        audited = [page.audit, page.audit_line, page.status, *buttons, page.run_audit, page.address]
         page.run_audit.click(self.on_audit, inputs={*page.form}, outputs=audited, **_STREAM)
         looked_at = [page.session_id, page.shown, page.address]
         changed = [*page.drawn, page.attach, page.live, page.status, *buttons, *page.typed_elsewhere]
-        page.clock.tick(self.on_tick, inputs=looked_at, outputs=changed, **_QUICK)
+        page.pulse.look(self.on_look, inputs=looked_at, outputs=changed, **_QUICK)
 
     def on_typed(self, values: dict[Any, Any], request: gr.Request) -> Updates:
         """Save what is typed, at once."""

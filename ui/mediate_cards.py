@@ -1,5 +1,6 @@
 """The buttons of the Mediate tab's cards, trail, plane and question: keep, edit, rate, more like this, go back."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,16 +53,15 @@ class CardActions:
                 workspace.edit(session_id, proposal, text_of(data.get("text")))
             case "rate":
                 rater, note = str(data.get("rater", "")), text_of(data.get("note"))
-                workspace.rate(session_id, proposal, rater, _number(data.get("value")), note)
+                workspace.rate(session_id, proposal, rater, number_of(data.get("value")), note)
             case "show":
-                shown = _number(data.get("round"))
+                shown = number_of(data.get("round"))
             case "restore":
-                return self._restored(_number(data.get("round")), values, request)
+                return self._restored(number_of(data.get("round")), values, request)
             case _:
                 return self._desk.nothing
         updates = drawn(page, workspace.open(session_id), shown, language, workspace.mediations.get(session_id))
-        # Answers to presses in quick succession may pass each other; the next look at the clock draws what is true.
-        self._desk.windows.draws_anew(window_of(request))
+        self._desk.windows.draws_anew(window_of(request), updates[page.shown])
         return updates
 
     def _restored(self, number: int, values: Values, request: gr.Request) -> Updates:
@@ -76,6 +76,7 @@ class CardActions:
         self._desk.save(values, form, request, typed=False)
         session = workspace.open(session_id)  # with what other windows typed in other fields
         self._desk.windows.shows(window_of(request), session_id, session.form, session.title)
+        self._desk.windows.draws_anew(window_of(request), number)
         return {
             **page.fields.write(session.form),
             **beside(page, session.form, language),
@@ -85,6 +86,6 @@ class CardActions:
         }
 
 
-def _number(value: object) -> int:
-    """Return a whole number that the page sent; 0 for anything else."""
-    return int(value) if isinstance(value, int | float | str) and str(value).isdecimal() else 0
+def number_of(value: object) -> int:
+    """Return a whole number that the page sent, below a million; 0 for anything else."""
+    return int(value) if isinstance(value, int | float | str) and re.fullmatch(r"\d{1,6}", str(value)) else 0

@@ -62,7 +62,7 @@ class DisputeFiles:
         session = workspace.open(session_id)
         self._desk.windows.shows(window, session_id, session.form, session.title)
         updates = opened(page, session, private, language)
-        self._desk.windows.draws(window, cards_of(page, updates))
+        self._desk.windows.draws(window, cards_of(page, updates), 0)
         said = "mediate.opened_beside" if used else "mediate.opened"
         return {**updates, **self._desk.buttons(session_id), page.status: status(say(language, said))}
 

@@ -14,9 +14,6 @@ from ui.files import download_slot, file_picker
 from ui.mediate_scripts import ON_LOAD
 from ui.strings import translator
 
-SECONDS_BETWEEN_LOOKS = 3.0
-"""How often a window looks whether another one changed its session."""
-
 
 class MediateLayout:
     """All components of the tab. Knows nothing of what happens when somebody uses them.
@@ -27,6 +24,7 @@ class MediateLayout:
         private: whether the session is never written to disk; unseen.
         shown: number of the round that is shown, 0 for the last one; unseen.
         attach: set to the id of a round that runs, it makes the page watch it; unseen.
+        audit: the audits kept beside the round that is shown; ``audit_line`` says how one that runs is getting on.
         pending_like: what was to be asked for when the question about a remote writer came up.
     """
 
@@ -41,7 +39,7 @@ class MediateLayout:
         self.session_id = gr.Textbox(visible="hidden", elem_id="eh-session-id")
         self.address = gr.Textbox(visible="hidden")
         self.private = gr.Checkbox(visible="hidden")
-        self.shown = gr.Number(0, precision=0, visible="hidden")
+        self.shown = gr.Number(0, precision=0, visible="hidden", elem_id="eh-shown")
         self.attach = gr.Textbox(visible="hidden")
         self.pending_like = gr.State(None)
         with gr.Row(elem_classes="eh-session-bar"):
@@ -100,13 +98,17 @@ class MediateLayout:
                 )
             with gr.Column(elem_classes="eh-workbench-side", scale=1, min_width=280):
                 self.plane = gr.HTML("", elem_id="eh-plane", apply_default_css=False, js_on_load=script)
-        with gr.Accordion(t("mediate.audit_heading"), open=False, elem_classes="eh-options", elem_id="eh-audit-panel"):
+        heading: dict[str, Any] = {"elem_classes": "eh-options", "elem_id": "eh-audit-panel"}
+        with gr.Accordion(t("mediate.audit_heading"), open=False, **heading) as self.audit_panel:
             gr.Markdown(t("mediate.audit_about"))
             self.run_audit = gr.Button(t("mediate.audit_run"), elem_id="eh-run-audit", scale=0)
-            self.audit = gr.HTML("", elem_id="eh-audit", apply_default_css=False, js_on_load=script)
+            with gr.Column(elem_id="eh-audit"):
+                self.audit_line = gr.HTML("", apply_default_css=False, js_on_load=None)
+                self.audit = gr.HTML("", apply_default_css=False, js_on_load=script)
         self.download = download_slot()
         self.typing = gr.HTML("", visible="hidden", apply_default_css=False, js_on_load=ON_LOAD)
-        self.clock = gr.Timer(SECONDS_BETWEEN_LOOKS)
+        beat = asset("pulse.js").read_text(encoding="utf-8")
+        self.pulse = gr.HTML("", visible="hidden", apply_default_css=False, js_on_load=beat)
 
     @property
     def form(self) -> list[Any]:
@@ -126,7 +128,7 @@ class MediateLayout:
     @property
     def drawn(self) -> list[Any]:
         """What shows the settled rounds."""
-        return [self.board, self.plane, self.shown]
+        return [self.board, self.plane, self.audit, self.shown]
 
     @property
     def typed_elsewhere(self) -> list[Any]:
@@ -143,5 +145,6 @@ class MediateLayout:
     def whole(self) -> list[Any]:
         """What changes when another session is shown."""
         everything = [*self.streamed, *self.fields.outputs, self.session_id, self.private, self.title, self.new,
-                      self.safety, *self.counts, self.audit, self.example, self.attach]  # fmt: skip
+                      self.safety, *self.counts, self.audit_line, self.audit_panel, self.example,
+                      self.attach]  # fmt: skip
         return list(dict.fromkeys(everything))

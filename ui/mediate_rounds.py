@@ -43,9 +43,12 @@ class Rounds:
         async for updates in self._desk.stream(begin_and_watch(), str(values[self._page.session_id]), request):
             yield updates
 
-    async def on_attach(self, session_id: str, request: gr.Request) -> AsyncGenerator[Updates, None]:
-        """Watch a round that runs already: another window began it, or this page was loaded in its midst."""
-        watched = self._watch(session_id, window_of(request), language_of(request))
+    async def on_attach(self, session_id: str, shown: float, request: gr.Request) -> AsyncGenerator[Updates, None]:
+        """Watch a round that runs already: another window began it, or this page was loaded in its midst.
+
+        Until it ends, an earlier round ``shown`` stays.
+        """
+        watched = self._watch(session_id, window_of(request), language_of(request), int(shown or 0))
         async for updates in self._desk.stream(watched, session_id, request):
             yield updates
 
@@ -103,13 +106,15 @@ class Rounds:
             updates[page.fields.comment] = ""
         return updates
 
-    async def _watch(self, session_id: str, window: str, language: str) -> AsyncGenerator[Updates, None]:
+    async def _watch(
+        self, session_id: str, window: str, language: str, shown: int = 0
+    ) -> AsyncGenerator[Updates, None]:
         """Show what runs in a session until it ends; then the settled round."""
         running = self._desk.workspace.mediations.get(session_id)
         if running is not None:
             session = await asyncio.to_thread(self._desk.opened, session_id)
             with running.watched_by(window):
-                updates = await asyncio.to_thread(drawn, self._page, session, 0, language, running)
+                updates = await asyncio.to_thread(drawn, self._page, session, shown, language, running)
                 yield {**updates, **self._desk.buttons(session_id)}
                 async for updates in self._stream(running, session.form, language):
                     yield updates
@@ -125,7 +130,7 @@ class Rounds:
         """Return the page after a round has ended, and note that the window is told."""
         updates = settled(self._page, session, running, language)
         self._desk.windows.told_the_end(window, session)
-        self._desk.windows.draws(window, cards_of(self._page, updates))
+        self._desk.windows.draws(window, cards_of(self._page, updates), 0)
         return updates
 
     async def _stream(self, running: Running, form: Form, language: str) -> AsyncGenerator[Updates, None]:

@@ -1,23 +1,71 @@
 """What the browser does by itself on the Mediate tab: its address, its history, when it saves, what it brings in."""
 
 # The page's address names the session, so that a reload, a bookmark and a second window find it. It says too that one
-# is private: when that is gone from memory, what is typed on the reloaded page must not be saved on the disk.
-NAME_THE_SESSION = """(id, isPrivate) => {
+# is private: when that is gone from memory, what is typed on the reloaded page must not be saved on the disk. Of a
+# session that it names already it keeps which round is shown, unless there is no such round.
+NAME_THE_SESSION = """(id, isPrivate, round) => {
   const address = new URL(window.location.href);
   const before = address.searchParams.get("session");
-  if (!id || before === id) return;
+  if (!id || (before === id && (round || !address.searchParams.has("round")))) return;
   address.search = "?session=" + id + (isPrivate ? "&new=private" : "");
-  if (before) history.pushState(null, "", address);
+  if (before && before !== id) history.pushState(null, "", address);
   else history.replaceState(null, "", address);
+}"""
+
+# An earlier round that is looked back at is named too; 0 is the last one, which needs no name.
+NAME_THE_ROUND = """(round) => {
+  const address = new URL(window.location.href), named = address.searchParams;
+  if (!named.has("session") || Number(named.get("round")) === Number(round)) return;
+  if (round) named.set("round", round);
+  else named.delete("round");
+  history.pushState(null, "", address);
 }"""
 
 # Sessions that one page showed after another share its document, also after a reload: Back and Forward then change the
 # address and nothing else. A page that the browser had put aside whole has no connection to the app any more.
 _FOLLOW_THE_ADDRESS = """
-const named = () => new URL(window.location.href).searchParams.get("session");
-const shown = () => document.querySelector("#eh-session-id :is(input, textarea)")?.value;
-window.addEventListener("popstate", () => { if (named() !== shown()) window.location.reload(); });
+const named = (name) => new URL(window.location.href).searchParams.get(name);
+const shown = (id) => document.querySelector(`#${id} :is(input, textarea)`)?.value;
+window.addEventListener("popstate", () => {
+  const round = Number(named("round"));
+  if (named("session") !== shown("eh-session-id")) window.location.reload();
+  else if (round !== Number(shown("eh-shown"))) trigger("act", { action: "show", round });
+});
 window.addEventListener("pageshow", (event) => { if (event.persisted) window.location.reload(); });
+"""
+
+# A button that is disabled while a writer writes would drop the focus of whoever pressed it by keyboard: it goes to the
+# one that stands in for it, and back when that is done, unless somebody moved on. Not so after a mouse: there a space
+# scrolls the page. What is held down or pressed twice was meant for the first button: it must not stop the round.
+_KEEP_THE_FOCUS = """
+const instead = { "eh-propose": "eh-stop", "eh-stop": "eh-propose", "eh-run-audit": "eh-audit" };
+let left = null; // the button that has the keyboard's focus, or had it when it was disabled
+let moved = { to: null, since: 0 };
+const oneOf = (node) => (instead[node.id] ? node : null);
+document.addEventListener("focusin", ({ target }) => {
+  if (target !== moved.to || oneOf(target)) left = target.matches(":focus-visible") ? oneOf(target) : null;
+});
+document.addEventListener("pointerdown", () => { left = null; });
+document.addEventListener("click", ({ target, detail }) => {
+  if (!detail && target === document.activeElement) left = oneOf(target);
+}, true);
+document.addEventListener("keydown", (event) => {
+  const early = event.repeat || performance.now() - moved.since < 500;
+  if (event.target === moved.to && early && ["Enter", " "].includes(event.key)) event.preventDefault();
+}, true);
+const moveTo = (node) => {
+  if (!node || node.disabled) return;
+  if (node.tagName !== "BUTTON") node.tabIndex = -1;
+  moved = { to: node, since: performance.now() };
+  node.focus({ preventScroll: true });
+  left = oneOf(node) ?? left;
+};
+new MutationObserver(() => {
+  const here = document.activeElement;
+  if (left?.disabled) {
+    if (here === left || here === document.body) moveTo(document.getElementById(instead[left.id]));
+  } else if (left && !oneOf(here) && here.id === instead[left.id]) moveTo(left);
+}).observe(page, { subtree: true, attributeFilter: ["disabled"] });
 """
 
 # What is typed is saved when the typing pauses, and at once when a field or the page is left. A file or an example that
@@ -33,8 +81,8 @@ document.addEventListener("visibilitychange", save);
 window.addEventListener("pagehide", save);
 """
 
-ON_LOAD = _SAVE_WHAT_IS_TYPED + _FOLLOW_THE_ADDRESS
-"""Runs once, when the tab is there; triggers the event "typed"."""
+ON_LOAD = _SAVE_WHAT_IS_TYPED + _FOLLOW_THE_ADDRESS + _KEEP_THE_FOCUS
+"""Runs once, when the tab is there; triggers the events "typed" and "act"."""
 
 # On a small screen the proposals are below the edge: bring them in, so that pressing Propose is seen to do something.
 SHOW_RESULTS = """(...values) => {

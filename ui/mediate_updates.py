@@ -14,6 +14,7 @@ from mediator.schema import Dispute
 from mediator.session import Form, Session
 from mediator.settings import default_model
 from ui import drawing
+from ui.audit_view import kept_audit_view
 from ui.board import outcome
 from ui.components import safety_note, status, unknown_writer, where_the_text_goes, word_count
 from ui.error_words import in_language
@@ -43,8 +44,8 @@ class Told:
         return news
 
 
-def opened(page: MediateLayout, session: Session | None, private: bool, language: str) -> Updates:
-    """Return all of the page for a session, or for a new one."""
+def opened(page: MediateLayout, session: Session | None, private: bool, language: str, shown: int = 0) -> Updates:
+    """Return all of the page for a session with its round ``shown``, or for a new one."""
     form = session.form if session is not None else Form()
     # A new page is left as it is: somebody may be typing in it already.
     fields = page.fields.write(form) if session is not None else {}
@@ -53,7 +54,7 @@ def opened(page: MediateLayout, session: Session | None, private: bool, language
     updates = {
         **fields,
         **beside(page, form, language),
-        **drawn(page, session, 0, language),
+        **drawn(page, session, shown, language),
         **buttons(page, running=False),
         page.fields.model: gr.Dropdown(choices=model_choices(), value=form.model or default_model()),
         page.session_id: session.id if session is not None else uuid.uuid4().hex,
@@ -64,8 +65,10 @@ def opened(page: MediateLayout, session: Session | None, private: bool, language
         page.example: "",
         page.live: "",
         page.consent: "",
-        page.audit: "",
+        page.audit_line: "",
     }
+    if updates[page.audit]:
+        updates[page.audit_panel] = gr.update(open=True)
     if session is not None:
         updates[page.title] = session.title
     updates[page.status] = how_it_ended(session, language)
@@ -91,17 +94,22 @@ def how_it_ended(session: Session | None, language: str) -> str:
 def drawn(
     page: MediateLayout, session: Session | None, shown: int, language: str, running: Running | None = None
 ) -> Updates:
-    """Return the settled rounds, with the cards of the round ``shown``."""
+    """Return the settled rounds, with the cards of the round ``shown``, or of the last one where there is none.
+
+    The audit that is kept beside that round is drawn with it.
+    """
+    earlier = session.rounds[:-1] if session is not None else ()
     return {
         page.board: drawing.board(session, shown, language, running),
         page.plane: drawing.picture(session, language),
-        page.shown: shown,
+        page.audit: kept_audit_view(session, shown, language),
+        page.shown: shown if any(entry.number == shown for entry in earlier) else 0,
     }
 
 
 def cards_of(page: MediateLayout, updates: Updates) -> str:
     """Return a digest of what `drawn` draws: two of them are alike when there is nothing new to draw."""
-    drawings = f"{updates[page.board]}{updates[page.plane]}"
+    drawings = f"{updates[page.board]}{updates[page.plane]}{updates[page.audit]}"
     return blake2b(drawings.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

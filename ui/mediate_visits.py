@@ -8,6 +8,7 @@ from mediator.settings import without_keys
 from mediator.store import SessionNotFound
 from ui.components import status
 from ui.error_words import in_language
+from ui.mediate_cards import number_of
 from ui.mediate_desk import Desk, window_of
 from ui.mediate_rounds import to_watch
 from ui.mediate_updates import Updates, beside, cards_of, drawn, how_it_ended, opened
@@ -27,10 +28,10 @@ class Visits:
         """A window opened: show the session that its address names, and have what runs in it watched."""
         language, wanted = language_of(request), str(request.query_params.get("session", ""))[:64]
         private = request.query_params.get("new") == "private"
-        line = ""
+        number, line = number_of(request.query_params.get("round")), ""
         if wanted:
             try:
-                return self._shown(window_of(request), wanted, private, language)
+                return self._shown(window_of(request), wanted, number, private, language)
             except SessionNotFound:
                 line = say(language, "mediate.session_gone")
             except EvenhandError as error:
@@ -38,10 +39,12 @@ class Visits:
         updates = opened(self._page, None, private, language)
         return {**updates, self._page.status: status(line, "error")} if line else updates
 
-    def _shown(self, window: str, session_id: str, private: bool, language: str) -> Updates:
+    def _shown(self, window: str, session_id: str, number: int, private: bool, language: str) -> Updates:
         session, running = self._found(window, session_id)
-        updates = opened(self._page, session, private, language)
-        self._desk.windows.draws(window, cards_of(self._page, updates))
+        updates = opened(self._page, session, private, language, number)
+        if number and all(entry.number != number for entry in session.rounds):
+            updates[self._page.status] = status(say(language, "mediate.round_gone", number=number))
+        self._desk.windows.draws(window, cards_of(self._page, updates), updates[self._page.shown])
         updates |= self._desk.buttons(session_id)
         return updates if running is None else {**updates, self._page.attach: to_watch(running)}
 
@@ -61,7 +64,7 @@ class Visits:
         self._desk.auditing.leave(window)
         self._desk.workspace.mediations.leave(window)
 
-    def on_tick(self, session_id: str, shown: float, address: str, request: gr.Request) -> Updates:
+    def on_look(self, session_id: str, shown: float, address: str, request: gr.Request) -> Updates:
         """Look whether another window changed this session, or began a round in it."""
         return self._desk.answer(
             lambda: self._looked(session_id, int(shown or 0), request) if address else self._desk.nothing,
@@ -80,13 +83,22 @@ class Visits:
             raise
         except EvenhandError:
             return self._desk.nothing  # it will be said when something is to be saved
-        return self._desk.nothing if change is None else self._changed(change, shown, window, language)
+        if change is None:
+            return self._desk.nothing
+        # What the window has been told since it asked holds, not what it showed then.
+        return self._changed(change, self._desk.windows.shown(window, session_id, shown), window, language)
+
+    def state(self, session_id: str) -> str:
+        """Return a few characters that change when a window of this session should look; see `ui.pulse`."""
+        running = self._desk.workspace.mediations.get(session_id)
+        watched = "" if running is None else f"{running.round.id} {running.audience}"
+        return f"{self._desk.windows.state(session_id)} {watched}"
 
     def _changed(self, change: Change, shown: int, window: str, language: str) -> Updates:
         """Return what another window did: what it typed, marked, and how its round ended."""
         page, session = self._page, change.session
         updates = drawn(page, session, shown, language)
-        if not self._desk.windows.draws(window, cards_of(page, updates)):
+        if not self._desk.windows.draws(window, cards_of(page, updates), updates[page.shown]):
             updates = self._desk.nothing
         if change.title_before != session.title:
             updates[page.title] = session.title

@@ -13,6 +13,7 @@ _READ = re.compile(
     | /assets(?:/{_NAME})*/{_FILE}                      # Gradio's own scripts and styles
     | /static/(?:js|img|fonts)(?:/{_NAME})*/{_FILE}
     | /manifest\.json | /favicon\.ico | /icons/{_FILE}  # ours, see ui/web_manifest.py
+    | /pulse                                            # ours too, see ui/pulse.py
     | /gradio_api/(?:info/?|app_id)
     | /gradio_api/heartbeat/{_NAME}                     # open as long as the page is: its end stops what runs
     | /gradio_api/queue/data                            # what a mediation has written, as it comes

@@ -46,6 +46,7 @@ class Running:
         state: of the round; all but ``running`` are final.
         problem: a sentence, empty if nothing went wrong.
         fault: the sentence is about the whole attempt, which came to nothing.
+        audience: grows whenever a window comes to watch or looks away.
         begun: the writer is there. Loading one cannot be broken off, so a Stop before that only leaves it behind.
     """
 
@@ -64,6 +65,7 @@ class Running:
     problem: str = ""
     fault: bool = False
     begun: bool = False
+    audience: int = 0
     _watchers: set[str] = field(default_factory=set)
     _timer: threading.Timer | None = None
 
@@ -81,6 +83,7 @@ class Running:
         """While the block runs, a window watches."""
         with self.lock:
             self._watchers.add(window)
+            self.audience += 1
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -99,6 +102,7 @@ class Running:
             if window not in self._watchers:
                 return
             self._watchers.discard(window)
+            self.audience += 1
         self.expect_watchers()
 
     def expect_watchers(self) -> None:

@@ -17,6 +17,7 @@ from ui.content_policy import PagePolicy
 from ui.http_guard import PageGuard
 from ui.listening import find_place, listen
 from ui.login import LoginGate
+from ui.pulse import Pulse
 from ui.request_body import BodyLimit
 from ui.web_manifest import HEAD, WebManifest
 
@@ -30,13 +31,14 @@ MOST_CONNECTIONS = 512
 """Open connections; a browser that shows the page holds two, more while it loads. Beyond it, the answer is 503."""
 
 MOST_WINDOWS = 64
-"""Windows of which Gradio keeps the present state in memory, about 0.4 MB each, for an hour after they were closed too.
-Beyond it, the one that was quiet for longest goes first: everything but a question that was pending is saved."""
+"""Windows of which Gradio keeps the present state in memory, for an hour after they were closed too. Beyond it, the one
+that was quiet for longest goes first: everything but a question that was pending is saved."""
 
 STOPPING = 4.0
 """Seconds that answers which are being sent may take when the app stops."""
 
 _STARTING = 30.0  # seconds
+_IDLE = 0.02  # seconds
 
 
 class ServerError(EvenhandError):
@@ -101,7 +103,8 @@ class Server:
             names = access.names if place.everywhere else (*access.names, place.name)
             self._page = page
             self._gradio = _gradio_app(page, javascript)
-            self._server = _uvicorn(_defended(self._gradio, access, names, port), encryption)
+            state = getattr(page, "session_state", lambda _: "")  # a page without sessions has none
+            self._server = _uvicorn(_defended(Pulse(self._gradio, state), access, names, port), encryption)
             self._failure: BaseException | None = None
             self._loop: asyncio.AbstractEventLoop | None = None
             self._thread = threading.Thread(target=self._run, name="web server", daemon=True)
@@ -166,7 +169,13 @@ def _gradio_app(page: "gradio.Blocks", javascript: str) -> "ASGIApp":
 
     page.state_session_capacity = MOST_WINDOWS
     # The drafter computes in threads of this process: the event loop shall not wait Python's 5 ms for each turn.
+    # Measured with eight clients on two busy cores, both values by turns in one run, twice: 99 % of trivial questions
+    # answered within 227 and 208 ms instead of 315 and 261; the median (12 to 14 ms) and the number of proposals (66 to
+    # 70 together) do not tell them apart.
     sys.setswitchinterval(0.001)
+    # Gradio's queue asks every millisecond whether anything is in it: 6 % of a core, all day, on a page nobody touches.
+    page._queue.sleep_when_free = _IDLE
+    page._queue.progress_update_sleep_when_free = 5 * _IDLE
     outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     gr.mount_gradio_app(
         outer,
@@ -193,7 +202,8 @@ def _gradio_app(page: "gradio.Blocks", javascript: str) -> "ASGIApp":
 
 def _defended(app: "ASGIApp", access: Access, names: tuple[str, ...], port: int) -> "ASGIApp":
     """Put the defences in front of the page, the first to look at a request last."""
-    app = BodyLimit(PagePolicy(WebManifest(app), HEAD))
+    rest = asset("rest.js").read_text(encoding="utf-8")
+    app = BodyLimit(PagePolicy(WebManifest(app), f"{HEAD}<script>{rest}</script>"))
     if access.password is not None:
         app = LoginGate(app, access.password, port, access.encrypted)
     return PageGuard(app, names, with_login=access.password is not None)

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast, get_args
 
@@ -64,17 +65,20 @@ _COME_BACK = """() => {
 _NO_FILE_NAME = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]+')
 
 
-def build_tab(workspace: Workspace) -> None:
-    """Compose the tab inside the `gradio.Blocks` that is being built; it is drawn anew whenever it is selected."""
-    SessionsTab(workspace)
+def build_tab(workspace: Workspace, forget: Callable[[str], None] = lambda _: None) -> None:
+    """Compose the tab inside the `gradio.Blocks` that is being built; it is drawn anew whenever it is selected.
+
+    ``forget`` is told the id of a session that was deleted, so that nothing of it stays in memory either.
+    """
+    SessionsTab(workspace, forget)
 
 
 class SessionsTab:
     """The tab's components and what happens when somebody uses them. Holds nothing that a reload would lose."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        """Add the tab's content to the `gradio.Blocks` that is being built."""
-        self._workspace = workspace
+    def __init__(self, workspace: Workspace, forget: Callable[[str], None] = lambda _: None) -> None:
+        """Add the tab's content to the `gradio.Blocks` that is being built; for ``forget`` see `build_tab`."""
+        self._workspace, self._forget = workspace, forget
         t = translator()
 
         # Gradio marks this function, which a method does not allow.
@@ -231,6 +235,7 @@ class SessionsTab:
             after = [*ids[at + 1 : at + 2], *ids[at - 1 : at]]
             self._workspace.mediations.stop(session_id)
             store.delete(session_id)
+            self._forget(session_id)
             view = _moved(replace(closed, deleted=session_id), f"open:{after[0]}" if after else "")
             return view, say(language, "sessions.deleted", title=title)
         return view, ""

@@ -1,11 +1,13 @@
 """The windows that show one session: what each has seen of it, so that none undoes what was typed in another."""
 
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mediator.errors import InputError
 from mediator.session import Form, Session
-from mediator.store import SessionNotFound
+from mediator.store import SessionNotFound, StoreError
 from ui.shared_form import merged
 from ui.workspace import Workspace
 
@@ -14,6 +16,9 @@ MOST_WINDOWS = 1000
 
 Of so many sessions, too, which a window has turned from or left, what it saw last is kept.
 """
+
+SECONDS_BETWEEN_SEARCHES = 60.0
+"""How often, at most, it is looked which sessions are gone that nobody said were deleted."""
 
 
 class SessionDeleted(InputError):
@@ -49,6 +54,7 @@ class _Seen:
         version: of the session when the window last looked; None before the first time, or when it is to draw anew.
         round: id and state of the last round that the window was told of.
         cards: digest of what it was last told to draw; empty when that is not known.
+        shown: number of the round whose cards these are, 0 for the last one.
         sent: when the last of what it saved arrived, in seconds of `time.monotonic`; 0 before the first.
     """
 
@@ -58,6 +64,7 @@ class _Seen:
     version: int | None = None
     round: str = ""
     cards: str = ""
+    shown: int = 0
     sent: float = 0.0
 
 
@@ -73,9 +80,12 @@ class Windows:
         self._turn = threading.Lock()
         self._windows: dict[str, _Seen] = {}
         self._past: dict[tuple[str, str], _Seen] = {}  # by window and session, of those turned from and left
+        self._anew: dict[str, int] = {}  # by session: how often one of its windows was to draw again
+        self._searched = time.monotonic()
 
     def open(self, window: str, session_id: str) -> Session:
         """Return the session that a window is about to show. Raises `mediator.store.SessionNotFound`, `StoreError`."""
+        self._search_for_deleted()
         with self._turn:
             version = self._workspace.version(session_id)  # first: what comes between is then seen as a change
             session = self._workspace.open(session_id)
@@ -96,20 +106,39 @@ class Windows:
         seen = self._windows.get(window)
         return seen is not None and seen.session_id != session_id
 
-    def draws(self, window: str, cards: str) -> bool:
-        """Note the digest of what a window is told to draw; returns whether it is anything new."""
+    def draws(self, window: str, cards: str, shown: int) -> bool:
+        """Note the digest of what a window is told to draw, and of which round; returns whether it is anything new."""
         with self._turn:
             seen = self._windows.get(window)
             if seen is None:
                 return True
-            before, seen.cards = seen.cards, cards
+            before, seen.cards, seen.shown = seen.cards, cards, shown
             return cards != before
 
-    def draws_anew(self, window: str) -> None:
-        """Note that it is not known which cards a window will show: its next look draws them again."""
+    def draws_anew(self, window: str, shown: int) -> None:
+        """Note that a window is told to show a round, and that it is not known which cards it will show.
+
+        Answers to quick presses may pass each other, and one to a look that began before may come last. The next look
+        draws what is true.
+        """
         with self._turn:
             if (seen := self._windows.get(window)) is not None:
-                seen.cards, seen.version = "", None
+                seen.cards, seen.version, seen.shown = "", None, shown
+                self._anew[seen.session_id] = self._anew.pop(seen.session_id, 0) + 1
+                while len(self._anew) > MOST_WINDOWS:
+                    del self._anew[next(iter(self._anew))]
+
+    def shown(self, window: str, session_id: str, told: int) -> int:
+        """Return which round a window was last told to show; of a window that is not known, what it ``told``."""
+        seen = self._windows.get(window)
+        return told if seen is None or seen.session_id != session_id else seen.shown
+
+    def state(self, session_id: str) -> str:
+        """Return a few characters that change when a window of the session has something new to draw.
+
+        Raises `StoreError`.
+        """
+        return f"{self._workspace.version(session_id)} {self._anew.get(session_id, 0)}"
 
     def told_the_end(self, window: str, session: Session) -> None:
         """Note that a window was told how the last round of its session ended."""
@@ -122,6 +151,12 @@ class Windows:
         with self._turn:
             if (seen := self._windows.pop(window, None)) is not None:
                 self._put_aside(window, seen)
+        self._search_for_deleted()
+
+    def forget(self, session_id: str) -> None:
+        """Forget what any window saw of a session that was deleted; those that show it are told when they look."""
+        with self._turn:
+            self._forget(session_id)
 
     def look(self, window: str, session_id: str) -> Change | None:
         """Return what changed since the window last looked, or None.
@@ -131,6 +166,7 @@ class Windows:
             SessionNotFound: there is no such session.
             StoreError: it cannot be read.
         """
+        self._search_for_deleted()
         with self._turn:
             if self.turned_from(window, session_id):
                 return None  # while it asked
@@ -140,6 +176,7 @@ class Windows:
                 return None
             if seen is not None and not version:
                 seen.version = version
+                self._forget(session_id)
                 raise SessionDeleted
             session = self._workspace.open(session_id)
             if seen is None:
@@ -176,6 +213,7 @@ class Windows:
         """
         with self._turn:
             if is_saved and not self._workspace.version(session_id):
+                self._forget(session_id)
                 raise SessionDeleted
             late = self.turned_from(window, session_id)
             seen = self._known(window, session_id)
@@ -189,6 +227,7 @@ class Windows:
                     name = title if title != seen.title else stored.title
                 session_id = self._workspace.save_form(session_id, kept, name, private, is_saved=is_saved)
             except SessionNotFound:
+                self._forget(session_id)
                 raise SessionDeleted from None
             if seen is None:
                 seen = _Seen(session_id)
@@ -234,6 +273,29 @@ class Windows:
         self._windows[window] = seen
         while len(self._windows) > MOST_WINDOWS:
             del self._windows[next(iter(self._windows))]
+
+    def _forget(self, session_id: str) -> None:
+        """Forget the words of a session; a window goes on to show it. The caller holds the turn."""
+        for place in [place for place in self._past if place[1] == session_id]:
+            del self._past[place]
+        for seen in self._windows.values():
+            if seen.session_id == session_id:
+                seen.form, seen.title, seen.cards = Form(), "", ""
+
+    def _search_for_deleted(self) -> None:
+        """Forget what was deleted by another process, and the private sessions that gave way to later ones."""
+        with self._turn:
+            if time.monotonic() < self._searched + SECONDS_BETWEEN_SEARCHES:
+                return
+            self._searched = time.monotonic()
+            # A page has a session before anything is saved: such a one is not gone.
+            known = {
+                seen.session_id for seen in (*self._windows.values(), *self._past.values()) if seen.version or seen.sent
+            }
+        with suppress(StoreError):  # it is said to whoever saves
+            for session_id in known:  # in nobody's turn: these may be many
+                if not self._workspace.version(session_id):
+                    self.forget(session_id)
 
     def _put_aside(self, window: str, seen: _Seen) -> None:
         """Keep what a window saw of a session that it does not show any more. The caller holds the turn."""

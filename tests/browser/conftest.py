@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.driving import open_page
+from mediator.store import Store
+from tests.browser.driving import cards, choose_example, open_page, propose_and_wait
 from tests.support.patience import PATIENCE, until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -114,8 +115,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
 
 
 @pytest.fixture
-def page(browser, app):
-    """A fresh page, as if for a new user; fails the test on a script error or a request to elsewhere."""
+def fresh_page(browser, app):
+    """A page that shows nothing yet, as if for a new user; fails the test on a script error or a request elsewhere."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     faults: list[str] = []
@@ -124,10 +125,46 @@ def page(browser, app):
         "request",
         lambda request: request.url.startswith((app.url, "data:", "blob:")) or faults.append(f"asked {request.url}"),
     )
-    open_page(page, app.url)
     yield page
     context.close()
     assert faults == []
+
+
+@pytest.fixture
+def page(fresh_page, app):
+    """A `fresh_page` of the app."""
+    return open_page(fresh_page, app.url)
+
+
+@pytest.fixture(scope="module")
+def library_session(browser, app):
+    """The id of a session with one round on the library, as the page made it; tests open copies of it."""
+    context = browser.new_context()
+    page = open_page(context.new_page(), app.url)
+    choose_example(page, "library")
+    propose_and_wait(page)
+    session_id = page.evaluate("() => new URL(location.href).searchParams.get('session')")
+    context.close()
+    return session_id
+
+
+@pytest.fixture
+def proposed_address(library_session, app):
+    """The address of a session of its own with four proposals on the library."""
+    store = Store(app.log.parent / "data" / "sessions.sqlite3")
+    try:
+        return f"{app.url}/?session={store.duplicate(library_session).id}"
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def proposed(fresh_page, proposed_address):
+    """A `fresh_page` with four proposals on the library."""
+    page = open_page(fresh_page, proposed_address)
+    page.wait_for_selector("#eh-cards .eh-card")
+    assert len(cards(page)) == 4
+    return page
 
 
 @dataclass

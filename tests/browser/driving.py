@@ -59,6 +59,12 @@ def wait_for_saving(page):
     page.wait_for_timeout(900)  # longer than the pause after which typing is saved
 
 
+def resize(page, width, height=900):
+    """Give the page another size, and wait until it has it."""
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_function("width => window.innerWidth === width", arg=width)
+
+
 def meters(card):
     return [int(meter.get_attribute("aria-valuenow")) for meter in card.query_selector_all("[role=meter]")]
 

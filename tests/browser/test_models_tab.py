@@ -15,6 +15,7 @@ from support.patience import until
 from support.tiny_models import FOUR_COMPROMISES, tiny_llama_gguf
 
 from tests.browser.conftest import REPOSITORY, free_port, wait_for_answer
+from tests.browser.driving import resize
 
 pytestmark = pytest.mark.browser
 
@@ -277,7 +278,7 @@ def test_a_key_is_taken_and_never_shown_again(page, tab, slow_server):
             assert KEY.encode() not in path.read_bytes(), path
 
 
-def test_the_tab_speaks_german(browser, tab):
+def test_the_tab_speaks_german_and_nothing_sticks_out_of_it(browser, tab):
     context = browser.new_context(locale="de-DE")
     page = context.new_page()
     page.goto(tab.url)
@@ -286,10 +287,7 @@ def test_the_tab_speaks_german(browser, tab):
     for words in ("Einsatzbereit", "Herunterladen", "Eine eigene Modelldatei", "Schlüssel aufbewahren", "Entwerfer"):
         assert words in text
     assert "Ready to use" not in text
+    for width in (320, 1440):
+        resize(page, width)
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
     context.close()
-
-
-@pytest.mark.parametrize("width", [320, 1440])
-def test_nothing_sticks_out_of_the_page(page, width):
-    page.set_viewport_size({"width": width, "height": 900})
-    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")

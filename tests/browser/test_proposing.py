@@ -48,10 +48,8 @@ def test_an_example_gives_four_proposals_with_bars_best_first(page):
     assert page.is_enabled("#eh-propose")
 
 
-def test_the_other_candidates_are_folded_away_and_the_numbers_too(page):
-    choose_example(page, "library")
-    propose(page)
-    wait_for_status(page, "Done in")
+def test_the_other_candidates_are_folded_away_and_the_numbers_too(proposed):
+    page = proposed
     assert not page.is_visible("#eh-cards .eh-numbers dl")
     page.click("#eh-cards .eh-numbers summary")
     assert "Gap between the two" in page.text_content("#eh-cards .eh-numbers dl")
@@ -65,13 +63,16 @@ def test_the_other_candidates_are_folded_away_and_the_numbers_too(page):
 def test_stop_ends_a_writer_that_would_write_for_minutes_and_keeps_what_is_finished(page, slow_server):
     write_views(page)
     choose_writer(page, slow_server.spec("endless"))
-    propose(page)
+    page.press("#eh-propose", "Enter")
     page.wait_for_selector('#eh-live .eh-card[data-state="done"]')
     page.wait_for_selector('#eh-live .eh-card[data-state="writing"]')
     finished = page.text_content('#eh-live .eh-card[data-state="done"] .eh-text')
     hung_up = len(slow_server.hung_up)
-    page.click("#eh-stop")
+    page.focus("#eh-comment textarea")
+    page.evaluate("() => document.querySelector('#eh-stop').click()")
     wait_for_status(page, "Stopped.")
+    page.wait_for_selector("#eh-propose:enabled")
+    assert page.evaluate("() => document.activeElement.closest('#eh-comment') !== null"), "the focus was taken away"
     until(lambda: "endless" in slow_server.hung_up[hung_up:], "the server still writes")
     assert finished in texts(page)
     assert not page.query_selector('.eh-card[data-state="writing"]')
@@ -81,12 +82,17 @@ def test_stop_ends_a_writer_that_would_write_for_minutes_and_keeps_what_is_finis
 def test_stop_also_ends_a_writer_that_has_fallen_silent(page, slow_server):
     write_views(page)
     choose_writer(page, slow_server.spec("silent"))
-    propose(page)
+    page.focus("#eh-propose")
+    page.keyboard.down("Enter")
+    page.wait_for_function("() => document.activeElement.id === 'eh-stop'")
+    page.keyboard.down("Enter")  # held for long: it stops nothing
+    page.keyboard.up("Enter")
     page.wait_for_selector('#eh-live .eh-card[data-state="writing"]')
     page.wait_for_selector(".eh-clock", timeout=60_000)
     hung_up = len(slow_server.hung_up)
-    page.click("#eh-stop")
+    page.keyboard.press("Enter")
     wait_for_status(page, "Stopped")
+    page.wait_for_function("() => document.activeElement.id === 'eh-propose'")
     until(lambda: "silent" in slow_server.hung_up[hung_up:], "the server still waits")
     assert len(texts(page)) == 1
 
@@ -141,14 +147,13 @@ def test_an_instruction_inside_a_view_changes_nothing(page):
     assert sum(len(meters(card)) for card in cards(page)) == 8
 
 
-@pytest.mark.parametrize(("view_a", "view_b", "side"), [("", VIEW_B, "A"), (VIEW_A, "", "B"), (VIEW_A, " \n", "B")])
-def test_an_empty_view_gets_a_sentence_that_names_the_side(page, view_a, view_b, side):
-    write_views(page, view_a, view_b)
-    propose(page)
-    page.wait_for_selector(".eh-status-error")
-    assert page.get_attribute(".eh-status", "role") == "alert"
-    assert page.text_content(".eh-status").startswith(f"View {side} is empty.")
-    assert page.is_enabled("#eh-propose")
+def test_an_empty_view_gets_a_sentence_that_names_the_side(page):
+    for view_a, view_b, side in (("", VIEW_B, "A"), (VIEW_A, "", "B"), ("\t", VIEW_B, "A"), (VIEW_A, " \n", "B")):
+        write_views(page, view_a, view_b)
+        propose(page)
+        wait_for_status(page, f"View {side} is empty.")
+        assert page.get_attribute(".eh-status-error", "role") == "alert"
+        assert page.is_enabled("#eh-propose")
 
 
 def test_what_was_typed_survives_the_other_form(page):

@@ -307,24 +307,21 @@ def test_hostile_words_are_shown_as_words(page, tab):
     page.wait_for_timeout(300)
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
+def test_a_file_that_is_no_session_is_one_sentence(page, tab):
+    open_tab(page, tab)
+    for content, words in (
         (b"{", "line 1, column 2: this is not valid JSON"),
         (b'{"evenhand_session": 9}', "newer version of Evenhand"),
         (b"\x89PNG\xff\xff", "is not a text file"),
         (b'{"title": "<img src=x onerror=window.hurt=1>"}', "holds no session of Evenhand"),
-    ],
-)
-def test_a_file_that_is_no_session_is_one_sentence(page, tab, content, words):
-    open_tab(page, tab)
-    page.set_input_files(
-        "#eh-import input[type=file]",
-        {"name": "<img src=x onerror=window.hurt=1>.json", "mimeType": "", "buffer": content},
-    )
-    wait_for_answer(page, words)
-    assert page.locator("#eh-sessions-answer [role=alert]").count() == 1
-    assert tab.store.list() == []
+    ):
+        page.set_input_files(
+            "#eh-import input[type=file]",
+            {"name": "<img src=x onerror=window.hurt=1>.json", "mimeType": "", "buffer": content},
+        )
+        wait_for_answer(page, words)
+        assert page.locator("#eh-sessions-answer [role=alert]").count() == 1
+        assert tab.store.list() == []
 
 
 def test_a_large_session_is_imported(page, tab):

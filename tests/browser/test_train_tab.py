@@ -13,7 +13,7 @@ from support.stored_runs import stored_run
 from support.toy_training import toy_dataset
 
 from tests.browser.conftest import free_port, running_app
-from tests.browser.driving import open_page
+from tests.browser.driving import open_page, resize
 from tests.browser.test_accessibility import violations
 from trainer.runs import runs
 from trainer.runs.processes import name_of
@@ -161,11 +161,20 @@ def _pid(run):
 # -- the tab on runs that lie there
 
 
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """The app without runs: each test puts its own there."""
+    with running_app(tmp_path_factory.mktemp("bare")) as app:
+        yield app
+
+
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The app's folder, in which tests can put runs."""
-    monkeypatch.setenv("EVENHAND_DATA_FOLDER", str(tmp_path / "data"))
-    return tmp_path
+def folder(bare, monkeypatch):
+    """The folder of the `bare` app, in which a test can put runs."""
+    folder = bare.log.parent
+    monkeypatch.setenv("EVENHAND_DATA_FOLDER", str(folder / "data"))
+    yield folder
+    shutil.rmtree(folder / "data" / "runs", ignore_errors=True)
 
 
 def measured(count=30, **values):
@@ -178,125 +187,119 @@ def measured(count=30, **values):
 SAMPLE = {"step": 30, "dispute_id": "toy-001", "text": "Share the mill.", "score_a": 0.75, "score_b": 0.5}
 
 
-def test_what_is_typed_is_checked_and_survives_a_reload(browser, folder):
+def test_what_is_typed_is_checked_and_survives_a_reload(browser, bare, folder):
     dataset = toy_dataset(folder / "train.jsonl", 3)
-    with running_app(folder) as app:
-        page = opened(browser, app.url)
-        assert page.inner_text("[data-slot=estimate]") == "Name the base model."
-        fill(page, dataset=folder / "nothing.jsonl", epochs="many")
-        page.wait_for_selector("text=This is no number.")
-        page.wait_for_selector("[data-slot=field-dataset] >> text=There is no file")
-        assert page.get_attribute("#eh-train-epochs", "aria-invalid") is not None
-        page.click("#eh-train-start")
-        page.wait_for_selector("[data-slot=answer] [role=alert]")
-        assert runs.list_runs() == []
-        fill(page, dataset=dataset, epochs="2")
-        page.wait_for_selector("text=3 disputes with 12 candidates.")
-        page.wait_for_selector("[data-slot=field-epochs] >> text=default: 1")
-        # Another recipe keeps what was typed, and shows what only it has.
-        page.check("input[name=recipe][value=nce]")
-        page.wait_for_selector("#eh-train-score")
-        assert page.input_value("#eh-train-epochs") == "2"
-        assert page.input_value("#eh-train-learning_rate") == "3e-5"
-        assert page.is_visible("#eh-train-layers")
-        page.select_option("#eh-train-trainable", "lora")
-        page.wait_for_function("() => !document.querySelector('#eh-train-layers').offsetParent")
-        page.click("summary:has-text('All other settings')")
-        assert page.is_visible("#eh-train-adapter_rank")
-        assert not page.is_visible("#eh-train-trunk_cache")
-        page.wait_for_function("() => document.querySelector('[data-slot=command]')?.textContent.includes('lora')")
-        command = page.text_content("[data-slot=command]")
-        assert "trunk_cache=false" in command
-        page.reload()
-        page.wait_for_selector("#eh-train-score")
-        assert page.input_value("#eh-train-dataset") == str(dataset)
-        assert page.input_value("#eh-train-trainable") == "lora"
-        assert page.is_checked("input[name=recipe][value=nce]")
-        page.wait_for_function(
-            "text => document.querySelector('[data-slot=command]')?.textContent === text", arg=command
-        )
-        close(page)
+    page = opened(browser, bare.url)
+    assert page.inner_text("[data-slot=estimate]") == "Name the base model."
+    fill(page, dataset=folder / "nothing.jsonl", epochs="many")
+    page.wait_for_selector("text=This is no number.")
+    page.wait_for_selector("[data-slot=field-dataset] >> text=There is no file")
+    assert page.get_attribute("#eh-train-epochs", "aria-invalid") is not None
+    page.click("#eh-train-start")
+    page.wait_for_selector("[data-slot=answer] [role=alert]")
+    assert runs.list_runs() == []
+    fill(page, dataset=dataset, epochs="2")
+    page.wait_for_selector("text=3 disputes with 12 candidates.")
+    page.wait_for_selector("[data-slot=field-epochs] >> text=default: 1")
+    # Another recipe keeps what was typed, and shows what only it has.
+    page.check("input[name=recipe][value=nce]")
+    page.wait_for_selector("#eh-train-score")
+    assert page.input_value("#eh-train-epochs") == "2"
+    assert page.input_value("#eh-train-learning_rate") == "3e-5"
+    assert page.is_visible("#eh-train-layers")
+    page.select_option("#eh-train-trainable", "lora")
+    page.wait_for_function("() => !document.querySelector('#eh-train-layers').offsetParent")
+    page.click("summary:has-text('All other settings')")
+    assert page.is_visible("#eh-train-adapter_rank")
+    assert not page.is_visible("#eh-train-trunk_cache")
+    page.wait_for_function("() => document.querySelector('[data-slot=command]')?.textContent.includes('lora')")
+    command = page.text_content("[data-slot=command]")
+    assert "trunk_cache=false" in command
+    page.reload()
+    page.wait_for_selector("#eh-train-score")
+    assert page.input_value("#eh-train-dataset") == str(dataset)
+    assert page.input_value("#eh-train-trainable") == "lora"
+    assert page.is_checked("input[name=recipe][value=nce]")
+    page.wait_for_function("text => document.querySelector('[data-slot=command]')?.textContent === text", arg=command)
+    close(page)
 
 
-def test_a_process_that_dies_is_seen_to_have_failed(browser, folder):
+def test_a_process_that_dies_is_seen_to_have_failed(browser, bare, folder):
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     long_ago = time.time() - 5000
     try:
         stored_run("sft-1", state="running", created=long_ago, phase="training", step=3, steps=9, **{
             **name_of(process.pid).model_dump(), "message": ""}, log="MemoryError: no room")  # fmt: skip
-        with running_app(folder) as app:
-            page = opened(browser, app.url)
-            wait_for_state(page, "Running")
-            process.kill()
-            process.wait()
-            wait_for_state(page, "Failed")
-            assert "memory" in page.inner_text(".eh-problem").lower()
-            assert page.is_visible("[data-act=resume]")
-            close(page)
+        page = opened(browser, bare.url)
+        wait_for_state(page, "Running")
+        process.kill()
+        process.wait()
+        wait_for_state(page, "Failed")
+        assert "memory" in page.inner_text(".eh-problem").lower()
+        assert page.is_visible("[data-act=resume]")
+        close(page)
     finally:
         process.kill()
         process.wait()
 
 
-def test_runs_are_compared_and_a_reload_keeps_that(browser, folder):
+def test_runs_are_compared_and_a_reload_keeps_that(browser, bare, folder):
     stored_run("sft-1", created=1e9, metrics=measured(), step=30, steps=30, settings={"epochs": 3})
     stored_run("sft-2", created=2e9, metrics=measured(20, loss=1.0), step=20, steps=20, settings={"epochs": 5})
-    with running_app(folder) as app:
-        page = opened(browser, app.url)
-        page.check("[data-compare=sft-1]")
-        page.wait_for_selector("text=Choose a second run")
-        page.check("[data-compare=sft-2]")
-        page.wait_for_selector("text=What tells them apart")
-        figure = page.locator("figure[data-chart=compare-loss]")
-        assert figure.locator(".eh-chart-key li").count() == 2
-        assert figure.locator("svg.eh-chart-plot path:not(.eh-dots)").count() == 2
-        page.reload()
-        page.wait_for_selector("text=What tells them apart")
-        assert page.is_checked("[data-compare=sft-1]")
-        page.click("[data-act=compare-end]")
-        page.wait_for_selector("text=What tells them apart", state="detached")
-        assert not page.is_checked("[data-compare=sft-1]")
-        assert "with=" not in page.url
-        close(page)
+    page = opened(browser, bare.url)
+    page.check("[data-compare=sft-1]")
+    page.wait_for_selector("text=Choose a second run")
+    page.check("[data-compare=sft-2]")
+    page.wait_for_selector("text=What tells them apart")
+    figure = page.locator("figure[data-chart=compare-loss]")
+    assert figure.locator(".eh-chart-key li").count() == 2
+    assert figure.locator("svg.eh-chart-plot path:not(.eh-dots)").count() == 2
+    page.reload()
+    page.wait_for_selector("text=What tells them apart")
+    assert page.is_checked("[data-compare=sft-1]")
+    page.click("[data-act=compare-end]")
+    page.wait_for_selector("text=What tells them apart", state="detached")
+    assert not page.is_checked("[data-compare=sft-1]")
+    assert "with=" not in page.url
+    close(page)
 
 
-def test_what_the_reader_opened_stays_open_and_the_focus_stays(browser, folder):
+def test_what_the_reader_opened_stays_open_and_the_focus_stays(browser, bare, folder):
     stored_run("sft-1", state="running", phase="training", step=3, steps=9, metrics=measured(), log="one\ntwo")
-    with running_app(folder) as app:
-        page = opened(browser, app.url)
-        page.click("summary:has-text('End of the log')")
-        page.click("figure[data-chart^=loss] summary")
-        page.focus("[data-compare=sft-1]")
-        stored_run("sft-2", state="running", phase="training", step=1, steps=9)  # above the other in the list
-        page.wait_for_selector("[data-compare=sft-2]")
-        assert page.is_visible(".eh-train-log")
-        assert page.is_visible("figure[data-chart^=loss] table")
-        assert page.evaluate("document.activeElement.dataset.compare") == "sft-1"
-        assert page.get_attribute(".eh-train-run", "data-run") == "sft-1"
-        close(page)
+    page = opened(browser, bare.url)
+    page.click("summary:has-text('End of the log')")
+    page.click("figure[data-chart^=loss] summary")
+    page.focus("[data-compare=sft-1]")
+    stored_run("sft-2", state="running", phase="training", step=1, steps=9)  # above the other in the list
+    page.wait_for_selector("[data-compare=sft-2]")
+    assert page.is_visible(".eh-train-log")
+    assert page.is_visible("figure[data-chart^=loss] table")
+    assert page.evaluate("document.activeElement.dataset.compare") == "sft-1"
+    assert page.get_attribute(".eh-train-run", "data-run") == "sft-1"
+    close(page)
 
 
-def test_the_model_of_a_run_writes_in_the_mediate_tab(browser, folder):
+def test_the_model_of_a_run_writes_in_the_mediate_tab(browser, bare, folder):
     run = stored_run("sft-1", result=True)
-    with running_app(folder) as app:
-        page = opened(browser, app.url)
-        page.click("[data-act=use]")
-        page.wait_for_selector("#eh-propose:visible")
-        page.wait_for_function(
-            "name => document.querySelector('#eh-model input')?.value === name", arg=f"hf:{run.folder / 'model'}"
-        )
-        page.wait_for_function("() => new URL(location.href).searchParams.get('session')")
-        assert "tab=" not in page.url
-        page.reload()
-        page.wait_for_function(
-            "name => document.querySelector('#eh-model input')?.value === name", arg=f"hf:{run.folder / 'model'}"
-        )
-        close(page)
+    page = opened(browser, bare.url)
+    page.click("[data-act=use]")
+    page.wait_for_selector("#eh-propose:visible")
+    page.wait_for_function(
+        "name => document.querySelector('#eh-model input')?.value === name", arg=f"hf:{run.folder / 'model'}"
+    )
+    page.wait_for_function("() => new URL(location.href).searchParams.get('session')")
+    assert "tab=" not in page.url
+    page.reload()
+    page.wait_for_function(
+        "name => document.querySelector('#eh-model input')?.value === name", arg=f"hf:{run.folder / 'model'}"
+    )
+    close(page)
 
 
-def test_without_the_packages_the_tab_says_how_to_get_them(browser, folder):
+def test_without_the_packages_the_tab_says_how_to_get_them(browser, tmp_path, monkeypatch):
+    monkeypatch.setenv("EVENHAND_DATA_FOLDER", str(tmp_path / "data"))
     stored_run("sft-1", metrics=measured())
-    hides = folder / "hides"
+    hides = tmp_path / "hides"
     hides.mkdir()
     (hides / "sitecustomize.py").write_text(
         "from importlib.machinery import PathFinder\n"
@@ -305,7 +308,7 @@ def test_without_the_packages_the_tab_says_how_to_get_them(browser, folder):
         "    return None if name.partition('.')[0] in ('torch', 'transformers', 'accelerate') else found(name, *more)\n"
         "PathFinder.find_spec = find_spec\n"
     )
-    with running_app(folder, PYTHONPATH=str(hides)) as app:
+    with running_app(tmp_path, PYTHONPATH=str(hides)) as app:
         page = opened(browser, app.url)
         page.wait_for_selector("text=Training needs more packages")
         assert page.inner_text("#eh-train-form code") == "pip install 'evenhand[train]'"
@@ -370,14 +373,15 @@ def test_the_tab_speaks_german(browser, shelf):
     close(page)
 
 
-@pytest.mark.parametrize("width", [320, 390, 1024, 1440])
-def test_nothing_sticks_out_of_the_page(browser, shelf, width):
-    page = opened(browser, shelf.url, "#tab=train&run=nce-2&with=nce-2,sft-1", viewport={"width": width, "height": 900})
+def test_nothing_sticks_out_of_the_page_at_any_width(browser, shelf):
+    page = opened(browser, shelf.url, "#tab=train&run=nce-2&with=nce-2,sft-1", viewport={"width": 320, "height": 900})
     page.wait_for_selector("text=What tells them apart")
     page.click("summary:has-text('All other settings')")
     for summary in page.locator("#eh-train-runs summary:visible").all():
         summary.click()
-    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    for width in (320, 390, 1024, 1440):
+        resize(page, width)
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
     close(page)
 
 

@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
+from mediator.kept_audit import AuditRun, KeptAudit
 from mediator.report_parts import Parts
 from mediator.schema import Candidate, Dispute, Scores, Strategy, View
 from mediator.session import Edit, Form, Proposal, Rating, Round, Session, SideForm
 
-EVERYTHING = Parts(ratings=True, history=True, others=True)
+EVERYTHING = Parts(ratings=True, history=True, audit=True, others=True)
 """All that a page can say."""
 
 START = datetime(2026, 8, 1, 9, 30, tzinfo=UTC)
@@ -89,6 +90,20 @@ def a_session(title: str = "The shared kitchen in Carver House", keep: bool = Tr
     )  # fmt: skip
 
 
+def an_audit(session: Session, number: int = 1, **changes: object) -> KeptAudit:
+    """A swap audit of a round of a session; it speaks of Anna."""
+    entry = session.rounds[number - 1]
+    facts: dict[str, object] = {
+        "round_id": entry.id, "dispute": entry.dispute, "model": entry.model, "strategy": entry.strategy,
+        "count": entry.count, "rounds": entry.rounds, "seed": entry.seed, "comment": "Ask Anna.",
+        "verdict": "differs", "scores_exchange": True, "tilt_original": 0.25, "tilt_swapped": -0.15,
+        "position_bias": 0.2, "chance": 0.08, "made_at": START,
+        "original": AuditRun(selected=(a_proposal(8, "Anna cooks on Mondays.", (0.7, 0.45), 1).candidate,)),
+        "swapped": AuditRun(selected=(a_proposal(9, "Anna cooks.", (0.6, 0.45), 1).candidate,)),
+    }  # fmt: skip
+    return KeptAudit(**facts | changes)  # type: ignore[arg-type]
+
+
 def sessions(text: st.SearchStrategy[str]) -> st.SearchStrategy[Session]:
     """Any session; every text that a person or a model writes is drawn from ``text``."""
     filled = text.map(lambda drawn: drawn.strip() or "x")
@@ -111,6 +126,27 @@ def sessions(text: st.SearchStrategy[str]) -> st.SearchStrategy[Session]:
     raters = st.sampled_from(["a", "b"]) | short
     ratings = st.builds(Rating, rater=raters, value=st.integers(1, 5), note=text, made_at=times)
     ids = st.uuids().map(lambda drawn: drawn.hex)
+    scored = st.builds(Candidate, text=filled, strategy=st.sampled_from(Strategy), scores=measured)
+    some = st.lists(scored, min_size=1, max_size=2).map(tuple)
+    runs = st.builds(AuditRun, selected=some, rest=st.just(()) | some)
+    audits = st.builds(
+        KeptAudit,
+        round_id=st.none(),
+        dispute=disputes,
+        model=filled,
+        strategy=st.sampled_from(["single", "all"]),
+        comment=text,
+        verdict=st.sampled_from(["identical", "same_scores", "differs"]),
+        tilt_original=lean,
+        tilt_swapped=lean,
+        position_bias=lean,
+        error_original=st.none() | share,
+        error_swapped=st.none() | share,
+        chance=st.none() | share,
+        original=runs,
+        swapped=runs,
+        made_at=times,
+    )
     proposals = st.builds(
         Proposal,
         id=ids,
@@ -146,6 +182,6 @@ def sessions(text: st.SearchStrategy[str]) -> st.SearchStrategy[Session]:
     )  # fmt: skip
     forms = st.builds(Form, side_a=sides, side_b=sides, summary=text, comment=text, model=text)
     return st.builds(
-        Session, id=ids, title=short, form=forms, rounds=st.lists(rounds, max_size=2).map(tuple), created_at=times,
-        updated_at=times, private=st.booleans(),
+        Session, id=ids, title=short, form=forms, rounds=st.lists(rounds, max_size=2).map(tuple),
+        audits=st.lists(audits, max_size=1).map(tuple), created_at=times, updated_at=times, private=st.booleans(),
     )  # fmt: skip

@@ -1,7 +1,10 @@
 """What the tests of the store keep in it: a form, a dispute, candidates, and a whole session with all that can be."""
 
+from typing import Any
+
+from mediator.kept_audit import AuditRun, KeptAudit
 from mediator.schema import Candidate, Dispute, Scores, Strategy, View
-from mediator.session import Form, Session, SideForm
+from mediator.session import Form, Session, SideForm, now
 from mediator.store import Store
 
 FORM = Form(
@@ -34,8 +37,33 @@ def start(store: Store, session_id: str, comment: str = "", like: str | None = N
     return store.start_round(session_id, DISPUTE, "drafter", "cot-feedback", 3, 2, 7, comment, like).id
 
 
+def an_audit(**changes: Any) -> KeptAudit:
+    """A finished swap audit of what `start` asks for."""
+    facts: dict[str, Any] = {
+        "dispute": DISPUTE,
+        "model": "drafter",
+        "strategy": "cot-feedback",
+        "count": 3,
+        "rounds": 2,
+        "seed": 7,
+        "verdict": "differs",
+        "scores_exchange": True,
+        "tilt_original": 0.3,
+        "tilt_swapped": -0.1,
+        "position_bias": 0.2,
+        "error_original": 0.05,
+        "chance": 0.07,
+        "original": AuditRun(selected=(candidate("Bella runs on the meadow.", 0.8, 0.5),)),
+        "swapped": AuditRun(
+            selected=(candidate("Bella runs by day.", 0.7, 0.6),), rest=(candidate("No dogs at all.", 0.9, 0.1),)
+        ),
+        "made_at": now(),
+    }
+    return KeptAudit(**facts | changes)
+
+
 def filled(store: Store, title: str = "Dogs") -> Session:
-    """Make a session with two rounds, edits, marks and ratings."""
+    """Make a session with two rounds, edits, marks and ratings, and an audit of the first."""
     session = store.create(FORM, title)
     first = start(store, session.id)
     kept = store.add_proposal(first, candidate("A meadow for the dogs before nine.", 0.8, 0.7))
@@ -54,4 +82,5 @@ def filled(store: Store, title: str = "Dogs") -> Session:
     second = start(store, session.id, "cheaper", like=kept.id)
     again = store.add_proposal(second, candidate("Signs tell where dogs may run.", 0.7, 0.7))
     store.finish_round(second, "stopped", {again.id: 1}, stopped_early=True)
+    store.add_audit(session.id, an_audit(), 1)
     return store.get(session.id)

@@ -27,13 +27,13 @@ def board_after(*events, several=False):
 
 
 def test_a_text_grows_and_its_bars_stay_until_measured_again():
-    board = board_after(
-        RoundStarted(FEEDBACK, 1, 3),
-        CandidateProgress(FEEDBACK, 1, 0, "Share", EVEN),
-        CandidateProgress(FEEDBACK, 1, 0, "Share the hall"),
-    )
+    text = "Share the hall from three to six each"
+    board = board_after(RoundStarted(FEEDBACK, 1, 3), CandidateProgress(FEEDBACK, 1, 0, "Share the hall", EVEN))
+    assert board.drafts()[0].scores is None  # too little to know its language
+    for event in (CandidateProgress(FEEDBACK, 1, 0, text, EVEN), CandidateProgress(FEEDBACK, 1, 0, f"{text} day")):
+        board.apply(event)
     (draft,) = board.drafts()
-    assert (draft.text, draft.scores, draft.done) == ("Share the hall", EVEN, False)
+    assert (draft.text, draft.scores, draft.done) == (f"{text} day", EVEN, False)
     assert "pass 1 of at most 3" in board.activity("en")
     assert "Durchgang 1 von höchstens 3" in board.activity("de")
 

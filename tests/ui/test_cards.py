@@ -123,15 +123,16 @@ def test_how_sure_the_bars_are_is_drawn_with_the_settled_score_and_not_before(la
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_what_was_not_measured_for_its_language_has_neither_bars_nor_words_of_closeness(language):
-    read = Reader(drawn(proposal(scores=EVEN.unmeasured()), language=language))
-    assert say(language, "status.other_language") in read.texts
-    assert {meter["aria-valuetext"] for meter in read.all("div", role="meter")} == {
-        say(language, "status.other_language")
-    }
-    for key in ("tilt_unclear", "tilt_equal", "warmth_close", "warmth_fairly"):
-        assert say(language, f"status.{key}") not in read.text
-    assert "0.8" not in read.text
-    assert "±" not in read.text
+    being_written = live_cards([LiveDraft(0, "Teilt euch den Saal.", EVEN.unmeasured(), False)], NOBODY, language)
+    for html in (drawn(proposal(scores=EVEN.unmeasured()), language=language), being_written):
+        read, unknown = Reader(html), say(language, "status.other_language")
+        assert unknown in read.texts
+        assert {meter["aria-valuetext"] for meter in read.all("div", role="meter")} == {unknown}
+        assert {fill["style"] for fill in read.all("span", _class="eh-fill")} == {"width:0.0%"}
+        for key in ("tilt_unclear", "tilt_equal", "warmth_close", "warmth_fairly"):
+            assert say(language, f"status.{key}") not in read.text
+        assert "0.8" not in read.text
+        assert "±" not in read.text
 
 
 def test_the_numbers_add_up_on_the_screen():

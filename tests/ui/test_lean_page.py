@@ -63,7 +63,7 @@ def used() -> dict[type[gr.Blocks], tuple[gr.Blocks, SessionState, list[Any]]]:
 
 def test_a_window_holds_one_component_for_each_place(used):
     page, state, _ = used[LeanPage]
-    assert set(state.blocks_config.blocks) == set(state.config_values) == set(page.blocks)
+    assert set(state.blocks_config.blocks) == set(page.blocks)
     assert all(component._id == number for number, component in state.blocks_config.blocks.items())
 
 
@@ -71,6 +71,17 @@ def test_gradio_alone_still_holds_more(used):
     """When this fails, Gradio has been mended and `LeanPage` can go."""
     page, state, _ = used[gr.Blocks]
     assert len(state.blocks_config.blocks) > len(page.blocks) + UPDATES
+
+
+def test_a_window_holds_nothing_of_what_it_showed(used):
+    def words(kind: type[gr.Blocks]) -> set[str]:
+        """Those of the last update that are found anywhere in what is held of a window."""
+        _, state, _ = used[kind]
+        held = repr([vars(state), *map(vars, state.blocks_config.blocks.values())])
+        return {word for word in (f"board {UPDATES - 1} again", f"typed {UPDATES - 1}") if word in held}
+
+    assert words(LeanPage) == set()
+    assert len(words(gr.Blocks)) == 2
 
 
 def test_the_page_is_told_what_gradio_would_tell_it(used):
@@ -82,10 +93,8 @@ def test_the_page_is_told_what_gradio_would_tell_it(used):
     assert used[LeanPage][2] == plain(used[gr.Blocks][2])
 
 
-def test_a_window_that_comes_back_is_shown_the_last_values(used):
+def test_what_a_listener_is_to_find_again_is_kept(used):
     page, state, _ = used[LeanPage]
-    values = {entry["type"]: entry["props"].get("value") for entry in state.components if entry["type"] == "textbox"}
-    assert values == {"textbox": f"typed {UPDATES - 1}"}
     kept = next(component for component in page.blocks.values() if isinstance(component, gr.State))
     assert state[kept._id] == f"note {UPDATES - 1}"
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ import gradio as gr
 import pytest
 
 from mediator.session import Form, SideForm
-from mediator.store import Store
+from mediator.store import SessionNotFound, Store
 from tests.support.patience import PATIENCE, until
 from tests.support.scripted import ScriptedWriter, whole
 from tests.ui.test_auditing import Watched
@@ -60,8 +60,8 @@ class Desk:
         sent |= {self.page.session_id: self.session_id, self.page.address: self.session_id, self.page.title: "Library"}
         return sent | {getattr(self.page.fields, name): value for name, value in typed.items()}
 
-    def tick(self, window, language="en"):
-        return self.tab.on_tick(self.session_id, 0, self.session_id, self.request(window, language))
+    def look(self, window, language="en"):
+        return self.tab.on_look(self.session_id, 0, self.session_id, self.request(window, language))
 
     def propose(self):
         return self.workspace.propose(self.session_id, FORM, "en")[0]
@@ -122,10 +122,10 @@ def test_a_window_is_told_once_how_a_round_ended_that_it_did_not_watch(desk_with
     desk.tab.on_load(desk.request("window"))
     running = desk.propose()
     until(lambda: running.finished and desk.workspace.mediations.get(desk.session_id) is None)
-    told = desk.tick("window")
+    told = desk.look("window")
     assert "Done in" in told[desk.page.status]
     assert "eh-card" in told[desk.page.board]
-    assert desk.page.board not in desk.tick("window")
+    assert desk.page.board not in desk.look("window")
 
 
 def test_typing_that_changes_nothing_of_the_cards_does_not_draw_them_again(desk_with):
@@ -133,7 +133,7 @@ def test_typing_that_changes_nothing_of_the_cards_does_not_draw_them_again(desk_
     desk.tab.on_load(desk.request("window"))
     desk.tab.on_typed(desk.values(summary="A library."), desk.request("window"))
     assert desk.workspace.open(desk.session_id).form.summary == "A library."
-    assert desk.page.board not in desk.tick("window")
+    assert desk.page.board not in desk.look("window")
 
 
 @pytest.mark.parametrize(("typed", "used"), [(-5, 0), (1e20, 2**31 - 1), (None, None), (7, None)])
@@ -172,7 +172,7 @@ def test_between_two_drawings_of_what_is_written_the_page_rests(desk_with, monke
     desk.tab.on_load(desk.request("window"))
 
     async def watch():
-        async with aclosing(desk.tab.on_attach(desk.session_id, desk.request("window"))) as updates:
+        async with aclosing(desk.tab.on_attach(desk.session_id, 0, desk.request("window"))) as updates:
             async for update in updates:
                 if desk.page.live in update:
                     drawn.append(sum(rested))
@@ -192,7 +192,7 @@ def test_a_window_that_turns_to_another_dispute_gets_no_more_of_the_first(desk_w
 
     async def watch_and_turn():
         seen, turned = [], {}
-        async with aclosing(desk.tab.on_attach(desk.session_id, request)) as updates:
+        async with aclosing(desk.tab.on_attach(desk.session_id, 0, request)) as updates:
             async for update in updates:
                 seen.append(update)
                 if desk.page.live in update and not turned:
@@ -222,17 +222,44 @@ def test_an_audit_of_a_session_that_another_window_deletes_ends_and_says_so(desk
         last = {}
         async for update in desk.tab.on_audit(desk.values(), request):
             last |= {component: value for component, value in update.items() if value != gr.skip()}
-            if desk.page.audit in update and desk.workspace.version(desk.session_id):
+            if desk.page.audit_line in update and desk.workspace.version(desk.session_id):
                 assert await asyncio.to_thread(writer.began.wait, PATIENCE)
                 await asyncio.to_thread(desk.workspace.disk.delete, desk.session_id)
         return last
 
     last = asyncio.run(asyncio.wait_for(audit_and_delete(), PATIENCE))
     assert writer.ended.wait(PATIENCE)
-    for component in (desk.page.audit, desk.page.status):
+    for component in (desk.page.audit_line, desk.page.status):
         assert "not there any more" in last[component]
     assert last[desk.page.run_audit]["interactive"]
     assert not last[desk.page.stop]["interactive"]
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_an_audit_is_there_after_a_reload_and_in_every_window(desk_with, private):
+    desk = desk_with(ScriptedWriter(*[whole("one", "two")] * 2))
+    if private:
+        desk.session_id = desk.workspace.create(FORM, "Library", True).id
+    desk.tab.on_load(desk.request("window"))
+    desk.tab.on_load(desk.request("other"))
+
+    async def press():
+        last = {}
+        async for update in desk.tab.on_audit(desk.values(), desk.request("window")):
+            last |= {component: value for component, value in update.items() if value != gr.skip()}
+        return last
+
+    shown = asyncio.run(asyncio.wait_for(press(), PATIENCE))[desk.page.audit]
+    assert "not for one of the rounds" in shown
+    assert [desk.look(window)[desk.page.audit] for window in ("window", "other")] == [shown, shown]
+    assert desk.page.audit not in desk.look("other")
+    loaded = desk.tab.on_load(desk.request("window"))
+    assert loaded[desk.page.audit] == shown
+    assert loaded[desk.page.audit_panel]["open"]
+    assert "Ausgeführt" in desk.tab.on_load(desk.request("window", "de"))[desk.page.audit]
+    assert len(desk.workspace.open(desk.session_id).audits) == 1
+    with pytest.raises(SessionNotFound) if private else nullcontext():
+        desk.workspace.disk.get(desk.session_id)
 
 
 @pytest.mark.parametrize(("language", "words"), [("en", "not there any more"), ("de", "nicht mehr da")])
@@ -240,8 +267,8 @@ def test_a_window_is_told_once_that_its_session_was_deleted(desk_with, language,
     desk = desk_with(ScriptedWriter())
     desk.tab.on_load(desk.request("window"))
     desk.workspace.disk.delete(desk.session_id)
-    assert words in desk.tick("window", language)[desk.page.status]
-    assert desk.tick("window") == {desk.page.status: gr.skip()}
+    assert words in desk.look("window", language)[desk.page.status]
+    assert desk.look("window") == {desk.page.status: gr.skip()}
 
 
 class TypedMeanwhile(Workspace):
@@ -291,10 +318,26 @@ def test_cards_whose_answer_may_pass_another_are_drawn_again(desk_with):
     desk = desk_with(ScriptedWriter(whole("one", "two")))
     desk.tab.on_load(desk.request("window"))
     desk.propose_to_the_end()
-    assert desk.page.board in desk.tick("window")
+    assert desk.page.board in desk.look("window")
     desk.act("window", action="show", round=1)
-    assert desk.page.board in desk.tick("window")
-    assert desk.page.board not in desk.tick("window")
+    assert desk.page.board in desk.look("window")
+    assert desk.page.board not in desk.look("window")
+
+
+def test_a_look_that_began_before_an_earlier_round_was_asked_for_does_not_take_it_away_again(desk_with):
+    desk = desk_with(ScriptedWriter(whole("Meet every Friday.", "Meet every Monday.")))
+    desk.propose_to_the_end()
+    desk.propose_to_the_end()
+    desk.tab.on_load(desk.request("window"))
+    assert desk.act("window", action="show", round=1)[desk.page.shown] == 1
+    # What it sends is what the page showed before.
+    looked = desk.look("window")
+    assert looked[desk.page.shown] == 1
+    assert "looking back at round 1" in looked[desk.page.board]
+    # The end of a round shows that one, in this window too.
+    desk.propose_to_the_end()
+    assert desk.act("window", action="show", round=0)[desk.page.shown] == 0
+    assert desk.look("window")[desk.page.shown] == 0
 
 
 @pytest.mark.parametrize("elsewhere", ["typed", "deleted"])

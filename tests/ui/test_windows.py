@@ -76,6 +76,37 @@ def test_a_deleted_session_does_not_come_back(windows):
         save(windows, "one", "0" * 32, EMPTY)
 
 
+@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize("how", ["here", "by another process"])
+def test_nothing_of_a_deleted_session_stays_in_memory(windows, monkeypatch, private, how):
+    """Be its window open, turned to another session, or closed; one that shows it is told once."""
+
+    def saved(window, words):
+        form = with_text(EMPTY, "side_a", words)
+        return windows.save(window, "", form, f"Title of {words}", 1.0, private=private, is_saved=False)
+
+    session_id, other = saved("one", "SECRET"), saved("other", "KEPT")
+    for window in ("two", "turned", "closed"):
+        windows.open(window, session_id)
+    windows.open("turned", other)
+    windows.leave("closed")
+    windows._workspace.store_of(session_id).delete(session_id)
+    if how == "here":
+        windows.forget(session_id)
+    else:
+        monkeypatch.setattr("ui.windows.SECONDS_BETWEEN_SEARCHES", 0.0)
+        windows.look("turned", other)
+    held = repr([vars(seen) for kept in (windows._windows, windows._past) for seen in kept.values()])
+    assert "SECRET" not in held
+    assert "KEPT" in held
+    for window in ("one", "two"):
+        with pytest.raises(SessionDeleted):
+            windows.look(window, session_id)
+        assert windows.look(window, session_id) is None
+    with pytest.raises(SessionDeleted):
+        save(windows, "closed", session_id, EMPTY)
+
+
 @pytest.mark.parametrize("is_saved", [True, False])
 def test_what_waited_in_a_queue_does_not_undo_what_was_sent_later(windows, is_saved):
     session_id = save(windows, "one", "", EMPTY, is_saved=False, sent=1.0)

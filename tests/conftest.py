@@ -80,10 +80,15 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 def headless_chromium(chromium: str) -> str:
     """The path of the Chromium without windows, where it is installed: half the work. Otherwise of the whole one."""
-    return shutil.which("chromium-headless-shell") or chromium
+    downloaded = sorted(path for name in _SHELLS for path in _BROWSERS.glob(f"chromium_headless_shell*/*/{name}"))
+    return shutil.which("chromium-headless-shell") or (str(downloaded[-1]) if downloaded else chromium)
 
 
 _NO_CHROMIUM = "there is no Chromium: install it, or run `playwright install chromium`"
+
+
+_SHELLS = ("chrome-headless-shell", "headless_shell")
+_PROGRAMS = ("chrome", "chrome.exe", *_SHELLS)
 
 
 def _chromium() -> str | None:
@@ -91,7 +96,7 @@ def _chromium() -> str | None:
         if path := shutil.which(name):
             return path
     downloaded = sorted(_BROWSERS.glob("chromium*/chrome-*/*"))
-    return next((str(path) for path in downloaded if path.name in ("chrome", "headless_shell", "chrome.exe")), None)
+    return next((str(path) for path in downloaded if path.name in _PROGRAMS), None)
 
 
 def _cuda_is_there() -> bool:

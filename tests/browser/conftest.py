@@ -21,11 +21,23 @@ from mediator.store import Store
 from tests.browser.driving import cards, choose_example, open_page, propose_and_wait
 from tests.support.patience import PATIENCE, until
 
+BROWSER_PATIENCE = 3 * PATIENCE
+"""Seconds that a page may take for what is waited for: a browser is the first to be slow on a busy machine."""
+
 REPOSITORY = Path(__file__).resolve().parents[2]
+# What nobody looks at here: a process kept ready for the next page, and pages that Chromium draws around ours. The last
+# list of features counts, so those that Playwright turns off are named again.
+_UNUSED_FEATURES = (
+    "AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades", "LensOverlay",
+    "HttpsFirstBalancedModeAutoEnable", "MediaRouter", "PaintHolding", "ThirdPartyStoragePartitioning",
+    "OptimizationHints", "NetworkTimeServiceQuerying", "AimEnabled", "PreconnectToSearch",
+    "SpareRendererForSitePerProcess", "PreloadTopChromeWebUI", "WebUIOmniboxPopup",
+)  # fmt: skip
 # Debian's start script hands the browser its flags; these keep it headless and off the network.
 CHROMIUM_FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    f"--disable-features={','.join(_UNUSED_FEATURES)}",
 ]  # fmt: skip
 
 
@@ -39,6 +51,14 @@ def browser(headless_chromium):
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with sync_api.sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=headless_chromium, args=CHROMIUM_FLAGS)
+        new_context = launched.new_context
+
+        def patient(**options):
+            context = new_context(**options)
+            context.set_default_timeout(1000 * BROWSER_PATIENCE)
+            return context
+
+        launched.new_context = patient
         yield launched
         launched.close()
 

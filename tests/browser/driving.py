@@ -1,7 +1,5 @@
 """What the browser tests do on the Mediate page, in a mediator's steps."""
 
-from tests.support.patience import PATIENCE
-
 VIEW_A = "The library is where I read in peace. Please keep it quiet for older readers."
 VIEW_B = "My children need the library after school. Please let them talk and play there."
 
@@ -47,10 +45,8 @@ def propose_and_wait(page, words="Done in"):
     page.wait_for_selector("#eh-cards .eh-card")
 
 
-def wait_for_status(page, words, seconds=PATIENCE):
-    page.wait_for_function(
-        "words => document.querySelector('.eh-status')?.textContent.includes(words)", arg=words, timeout=seconds * 1000
-    )
+def wait_for_status(page, words):
+    page.wait_for_function("words => document.querySelector('.eh-status')?.textContent.includes(words)", arg=words)
 
 
 def wait_for_saving(page):

@@ -7,7 +7,7 @@ from support.stored_runs import stored_run
 
 from tests.browser.conftest import free_port, running_app
 from tests.browser.test_accessibility import violations
-from tests.browser.test_train_tab import SLOW, close, opened
+from tests.browser.test_train_tab import close, opened
 from trainer.export import jobs as export_jobs
 from trainer.runs import runs
 
@@ -42,7 +42,7 @@ def test_a_model_is_exported_across_a_restart_checked_and_used(browser, folder):
             page.screenshot(path=f"{place}/choice.png", full_page=True)
         assert violations(page) == []
         page.click("[data-act=export]")
-        page.wait_for_selector("[data-export=q8_0] [role=progressbar]", timeout=SLOW)
+        page.wait_for_selector("[data-export=q8_0] [role=progressbar]")
         assert not page.is_visible(".eh-export-choice fieldset"), "the choice makes room for the progress"
         assert page.get_attribute("[data-act=export]", "aria-disabled") == "true"
         if place:
@@ -51,7 +51,7 @@ def test_a_model_is_exported_across_a_restart_checked_and_used(browser, folder):
         close(page)
     with running_app(folder, port) as app:
         page = opened(browser, app.url, address)
-        page.wait_for_selector("[data-export=q8_0] .eh-run-state:has-text('Done')", timeout=SLOW)
+        page.wait_for_selector("[data-export=q8_0] .eh-run-state:has-text('Done')")
         card = page.locator("[data-export=q8_0]")
         file = run.folder / "exports" / "q8_0" / "sft-1-q8_0.gguf"
         assert card.locator("code").inner_text() == str(file)

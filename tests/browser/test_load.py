@@ -75,7 +75,7 @@ def test_more_than_the_drafter_serves_wait_in_a_queue_that_they_see_and_see_noth
     pages[0].wait_for_selector("#eh-live .eh-card, #eh-cards .eh-card")
     before = len(answers)
     for page in pages:
-        wait_for_status(page, "Done in", seconds=2 * PATIENCE)
+        wait_for_status(page, "Done in")
         page.wait_for_selector("#eh-cards .eh-card")
     answered = len(answers) - before
     seen = [places(page.evaluate("window.statuses")) for page in pages]

@@ -119,7 +119,7 @@ def test_a_download_shows_its_progress_is_found_by_a_reload_stopped_resumed_test
     press(page, f"offer-{NAME}", "download")
     bar = offer.locator("[role=progressbar]")
     page.wait_for_function(
-        "() => Number(document.querySelector('[role=progressbar]')?.getAttribute('aria-valuenow')) > 10", timeout=60_000
+        "() => Number(document.querySelector('[role=progressbar]')?.getAttribute('aria-valuenow')) > 10"
     )
     shares = [int(bar.get_attribute("aria-valuenow"))]
     said = bar.get_attribute("aria-valuetext")
@@ -131,7 +131,6 @@ def test_a_download_shows_its_progress_is_found_by_a_reload_stopped_resumed_test
     page.wait_for_function(
         "before => Number(document.querySelector('[role=progressbar]')?.getAttribute('aria-valuenow')) > before",
         arg=shares[0],
-        timeout=60_000,
     )
     press(page, f"offer-{NAME}", "stop-download")
     page.wait_for_selector("text=What has come is kept")
@@ -146,14 +145,14 @@ def test_a_download_shows_its_progress_is_found_by_a_reload_stopped_resumed_test
     resume.focus()
     page.keyboard.press("Enter")
     ready = card(page, f"gguf:{tab.file()}")
-    ready.wait_for(timeout=60_000)
+    ready.wait_for()
     assert hub.ranges_asked()[-1] == f"bytes={kept}-"
     assert tab.file().read_bytes() == model
     assert hashlib.sha256(model).hexdigest() in ready.inner_text()
     assert offer.count() == 0
 
     press(page, f"gguf:{tab.file()}", "test")
-    page.wait_for_selector("text=Works: first words after", timeout=60_000)
+    page.wait_for_selector("text=Works: first words after")
     assert "Open the park" in ready.inner_text()
     assert "loaded now" in ready.inner_text()
 
@@ -170,7 +169,7 @@ def test_a_download_shows_its_progress_is_found_by_a_reload_stopped_resumed_test
 def test_a_wrong_checksum_is_a_sentence_and_leaves_nothing(page, hub, tab, model):
     hub.data = model[:-1] + bytes([model[-1] ^ 1])
     press(page, f"offer-{NAME}", "download")
-    page.wait_for_selector("text=did not arrive as it was sent", timeout=60_000)
+    page.wait_for_selector("text=did not arrive as it was sent")
     problem = card(page, f"offer-{NAME}").locator("[role=alert]").inner_text()
     assert "It has been deleted. Download it again." in problem
     assert not [path for path in tab.file().parent.iterdir() if path.suffix in (".gguf", ".part")]
@@ -209,7 +208,7 @@ def test_a_server_is_added_and_tested_and_one_that_is_not_there_is_said(page, sl
     card(page, spec).wait_for()
     assert "The text stays on this computer." in page.inner_text("#eh-server-said")
     press(page, spec, "test")
-    page.wait_for_selector("text=tokens per second", timeout=60_000)
+    page.wait_for_selector("text=tokens per second")
     assert "It answered: “The two suggestions share a wish for calm." in card(page, spec).inner_text()
     assert "neighbours share a garden" in slow_server.prompts[-1]
 
@@ -227,7 +226,7 @@ def test_a_server_is_added_and_tested_and_one_that_is_not_there_is_said(page, sl
     page.click("#eh-add-server")
     card(page, "openai:nobody@http://127.0.0.1:9/v1").wait_for()
     press(page, "openai:nobody@http://127.0.0.1:9/v1", "test")
-    page.wait_for_selector("text=127.0.0.1:9 cannot be reached. Start the server, or check its address", timeout=60_000)
+    page.wait_for_selector("text=127.0.0.1:9 cannot be reached. Start the server, or check its address")
 
     page.fill("#eh-own-url input", "models.example.org/v1")
     page.fill("#eh-own-model input", "m")

@@ -137,7 +137,7 @@ def test_hostile_text_in_every_field_runs_nothing(page):
     assert written >= 6
     choose_writer(page, "drafter")
     propose(page)
-    page.wait_for_selector("#eh-cards .eh-card", timeout=60_000)
+    page.wait_for_selector("#eh-cards .eh-card")
     for tab in page.get_by_role("tab").all():
         tab.click()
         page.wait_for_timeout(700)

@@ -88,7 +88,7 @@ def test_stop_also_ends_a_writer_that_has_fallen_silent(page, slow_server):
     page.keyboard.down("Enter")  # held for long: it stops nothing
     page.keyboard.up("Enter")
     page.wait_for_selector('#eh-live .eh-card[data-state="writing"]')
-    page.wait_for_selector(".eh-clock", timeout=60_000)
+    page.wait_for_selector(".eh-clock")
     hung_up = len(slow_server.hung_up)
     page.keyboard.press("Enter")
     wait_for_status(page, "Stopped")
@@ -112,7 +112,7 @@ def test_the_bars_move_again_and_again_while_text_streams(page, slow_server):
     hung_up = len(slow_server.hung_up)
     propose(page)
     # Two drafts begin and one of them ends: a bar that waited for these would move three times.
-    page.wait_for_function("() => window.moves >= 10", timeout=60_000)
+    page.wait_for_function("() => window.moves >= 10")
     assert len(slow_server.hung_up) == hung_up, "the server has stopped writing"
     page.click("#eh-stop")
     wait_for_status(page, "Stopped")
@@ -176,7 +176,7 @@ def test_a_server_that_is_not_there_is_one_sentence(page, app):
     write_views(page)
     choose_writer(page, "openai:any@http://127.0.0.1:9/v1")
     propose(page)
-    page.wait_for_selector(".eh-status-error", timeout=60_000)
+    page.wait_for_selector(".eh-status-error")
     sentence = page.text_content(".eh-status")
     assert "127.0.0.1" in sentence
     assert "Traceback" not in page.content()
@@ -202,7 +202,7 @@ def test_two_tabs_do_not_meet(page, browser, app, slow_server):
         choose_writer(tab, slow_server.spec("endless"))
         propose(tab)
     for tab in (page, other):
-        tab.wait_for_selector('#eh-live .eh-card[data-state="done"]', timeout=60_000)
+        tab.wait_for_selector('#eh-live .eh-card[data-state="done"]')
     page.click("#eh-stop")
     wait_for_status(page, "Stopped.")
     before = len(other.text_content("#eh-live"))

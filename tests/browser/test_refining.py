@@ -196,7 +196,7 @@ def test_the_audit_says_that_nothing_changed(proposed):
     page.click("#eh-audit-panel > button")
     page.press("#eh-run-audit", "Enter")
     page.wait_for_function("() => document.activeElement.id === 'eh-audit'")
-    page.wait_for_selector("#eh-audit :text('Nothing changed')", timeout=60_000)
+    page.wait_for_selector("#eh-audit :text('Nothing changed')")
     page.wait_for_function("() => document.activeElement.id === 'eh-run-audit'")
     assert len(page.query_selector_all("#eh-audit [role=meter]")) >= 4
     found = page.inner_html("#eh-audit .eh-audit")
@@ -255,9 +255,7 @@ def test_marks_in_quick_succession_all_count(proposed):
         "'#eh-cards section[data-cards] > .eh-grid > .eh-card [data-action=keep]')) "
         "if (keep.checkVisibility()) keep.click(); }"
     )
-    page.wait_for_function(
-        "count => document.querySelectorAll('.eh-kept li').length >= count", arg=count, timeout=60_000
-    )
+    page.wait_for_function("count => document.querySelectorAll('.eh-kept li').length >= count", arg=count)
 
 
 def test_cards_can_be_marked_while_more_like_one_of_them_is_written(proposed, slow_server):
@@ -266,7 +264,7 @@ def test_cards_can_be_marked_while_more_like_one_of_them_is_written(proposed, sl
     press(page, "like", 1)
     page.wait_for_selector("#eh-live .eh-card")
     press(page, "drop", 2)
-    page.wait_for_selector(".eh-card-dropped", timeout=60_000)
+    page.wait_for_selector(".eh-card-dropped")
     assert page.is_enabled("#eh-stop")
     page.click("#eh-stop")
     wait_for_status(page, "Stopped")
@@ -277,7 +275,7 @@ def test_an_audit_whose_writer_cannot_be_reached_says_so_and_can_be_run_again(pr
     choose_writer(page, "openai:m@http://127.0.0.1:9/v1")
     page.click("#eh-audit-panel > button")
     page.click("#eh-run-audit")
-    page.wait_for_selector("#eh-audit .eh-status-error:has-text('cannot be reached')", timeout=60_000)
+    page.wait_for_selector("#eh-audit .eh-status-error:has-text('cannot be reached')")
     assert page.is_enabled("#eh-run-audit")
     assert page.is_enabled("#eh-propose")
     assert not page.is_enabled("#eh-stop")

@@ -124,7 +124,7 @@ def test_a_killed_app_loses_nothing_finished(browser, tmp_path, slow_server):
         page.wait_for_selector(".eh-kept")
         choose_writer(page, slow_server.spec("endless"))
         propose(page)
-        page.wait_for_selector('#eh-live .eh-card[data-state="done"]', timeout=30_000)
+        page.wait_for_selector('#eh-live .eh-card[data-state="done"]')
         finished = page.text_content('#eh-live .eh-card[data-state="done"] .eh-text')
         address = page.url
         app.process.kill()
@@ -153,7 +153,7 @@ def test_an_opened_file_survives_a_restart_under_an_open_page_with_what_it_told_
     with running_app(tmp_path, port=int(app.url.rpartition(":")[2])):
         # The page finds by itself that the app was started anew, and reloads.
         window.wait_for_function(
-            "() => !window.isBeforeTheRestart && document.querySelector('#eh-text-b textarea')?.value", timeout=60_000
+            "() => !window.isBeforeTheRestart && document.querySelector('#eh-text-b textarea')?.value"
         )
         window.fill("#eh-text-a textarea", "Another view of A, typed after the restart.")
 

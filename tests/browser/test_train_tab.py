@@ -20,7 +20,6 @@ from trainer.runs.processes import name_of
 
 pytestmark = pytest.mark.browser
 
-SLOW = 180_000  # milliseconds until torch is imported on a machine that is busy with other tests
 HOSTILE = '"><img src=x onerror="window.hurt=1"><script>window.hurt=2</script>${window.hurt=3}{{value}}'
 
 
@@ -51,8 +50,8 @@ def states(page):
     return page.locator(".eh-runs .eh-run-state").all_inner_texts()
 
 
-def wait_for_state(page, word, timeout=SLOW):
-    page.wait_for_selector(f".eh-train-run header .eh-run-state:has-text('{word}')", timeout=timeout)
+def wait_for_state(page, word):
+    page.wait_for_selector(f".eh-train-run header .eh-run-state:has-text('{word}')")
 
 
 def step_of(page):
@@ -64,14 +63,11 @@ def wait_for_step(page, least):
     page.wait_for_function(
         "least => (document.querySelector('.eh-train-words')?.textContent.match(/step (\\d+)/) ?? [])[1] >= least",
         arg=least,
-        timeout=SLOW,
     )
 
 
 def wait_for_command(page, command):
-    page.wait_for_function(
-        "text => document.querySelector('[data-slot=command]')?.textContent === text", arg=command, timeout=60_000
-    )
+    page.wait_for_function("text => document.querySelector('[data-slot=command]')?.textContent === text", arg=command)
 
 
 def fill(page, **values):
@@ -102,14 +98,14 @@ def test_a_run_is_launched_watched_found_again_stopped_and_resumed(browser, tmp_
         page = opened(browser, app.url)
         fill(page, model=model, dataset=dataset, epochs=1000, batch_size=2)
         page.wait_for_selector("text=8 disputes with 32 candidates.")
-        page.wait_for_selector("text=million weights learn", timeout=SLOW)
+        page.wait_for_selector("text=million weights learn")
         command = f"evenhand train sft --set model={model} --set dataset={dataset} --set epochs=1000 --set batch_size=2"
         wait_for_command(page, command)
         page.click("#eh-train-start")
         wait_for_state(page, "Running")
         assert not page.is_visible("#eh-train-model"), "the form makes room for the run"
         # Live: the curves come and grow by themselves.
-        page.wait_for_selector("figure[data-chart^=loss] path.eh-line", state="attached", timeout=SLOW)
+        page.wait_for_selector("figure[data-chart^=loss] path.eh-line", state="attached")
         wait_for_step(page, 3)
         run_id = page.get_attribute(".eh-train-run", "data-run")
         assert f"run={run_id}" in page.url

@@ -146,7 +146,7 @@ def _rouge(measurement: Measurement, views: Mapping[str, Texts], ties: str, outp
             _rouge_differences(measurement, steps, views, seed),
             f"The brackets of differences take pairs for independent, and they are not: {ties}. ± is half of the "
             "interval in which pairs with a common view count as dependent; where it is wider, it is the one to go by.",
-            " ".join(measurement.notes),
+            " ".join(figure_notes(measurement)),
             "![](rouge.png)",
         ]
     )
@@ -167,6 +167,12 @@ def on_validation(measurement: Measurement, examples: Sequence[Example], seed: i
             measurement.notes[-1],
         ]
     )
+
+
+def figure_notes(measurement: Measurement) -> list[str]:
+    """A measurement's notes, where they stand under differences whose brackets take pairs for independent."""
+    figures = "the intervals of the figures are widened"
+    return [note.replace("intervals are widened", figures) for note in measurement.notes]
 
 
 def _rouge_differences(
@@ -202,7 +208,7 @@ def _neutrality(measurement: Measurement, views: Mapping[str, Texts], output: Pa
             figures_table(measurement),
             "Every row beside SFT, on the same pairs (opposite order and ±: of the gap):",
             *neutrality_beside_sft(measurement, views, seed),
-            " ".join(measurement.notes),
+            " ".join(figure_notes(measurement)),
             "![](neutrality.png)",
         ]
     )

@@ -15,8 +15,11 @@ exchanged."""
 Finding = Literal["unmeasured", "identical", "same_scores", "scores_differ", "favours_first", "favours_second"]
 """A verdict as data for the sentence that says it; ``favours_first`` names a place, whoever stood in it."""
 
-_Tilt = Annotated[float, Field(ge=-1, le=1)]
-_Error = Annotated[float, Field(ge=0, le=2)]
+MOST_SELECTED = 100
+"""Each is compared with each of the other run; what is asked for is far less."""
+
+_Tilt = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+_Error = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class AuditRun(Record):
@@ -27,7 +30,7 @@ class AuditRun(Record):
         rest: the finished ones that were not selected.
     """
 
-    selected: tuple[Candidate, ...] = Field(min_length=1)
+    selected: tuple[Candidate, ...] = Field(min_length=1, max_length=MOST_SELECTED)
     rest: tuple[Candidate, ...] = ()
 
     @model_validator(mode="after")
@@ -51,7 +54,7 @@ class KeptAudit(Record):
         model, strategy, count, rounds, seed, comment: what was asked for, as in `mediator.session.Round`.
         verdict, scores_exchange: see `Verdict` and `mediator.swap_audit.SwapAudit`.
         tilt_original, tilt_swapped, position_bias: -1..1, as in `mediator.swap_audit.SwapAudit`.
-        error_original, error_swapped, chance: two standard errors of these three, as there; None where not known.
+        error_original, error_swapped, chance: how far chance may carry these three, as there; None where not known.
         original, swapped: what both runs wrote.
         made_at: when it ended.
     """

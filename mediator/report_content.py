@@ -272,10 +272,15 @@ class _Gatherer:
         latest = {audit.round_id: audit for audit in self._session.audits}
         numbers = {entry.id: entry.number for entry in self._session.rounds}
         for round_id, audit in sorted(latest.items(), key=lambda item: numbers.get(item[0] or "", 0)):
-            bias = f"{abs(audit.position_bias):.2f}"
-            found = self._say(f"audit_{audit.finding}", number=bias.replace(".", self._words["decimal_point"]))
+            found = self._say(f"audit_{audit.finding}", number=self._hundredths(abs(audit.position_bias)))
+            if audit.finding in ("same_scores", "favours_first", "favours_second"):
+                by_chance = "" if audit.chance is None else self._hundredths(audit.chance)
+                found += " " + self._say("audit_chance" if by_chance else "audit_chance_unknown", error=by_chance)
             number = numbers.get(round_id or "")
             yield found if number is None else f"{self._say('round', number=number)}: {found}"
+
+    def _hundredths(self, value: float) -> str:
+        return f"{value:.2f}".replace(".", self._words["decimal_point"])
 
     def _place(self, proposal_id: str) -> _Place | None:
         everything = ((entry, proposal) for entry in self._session.rounds for proposal in entry.proposals)

@@ -3,6 +3,7 @@
 import difflib
 import math
 import re
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, variance
@@ -19,6 +20,12 @@ from mediator.writers.base import Writer
 
 FEWEST_FOR_AN_ERROR = 3
 """Proposals of a run from which the error of their mean tilt is told: the spread of two says next to nothing."""
+
+_QUANTILES = (4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179)
+"""Of Student's t, 97.5 %, with 2, 3, ... 12 degrees of freedom; from there on 2.18 is a little too careful."""
+
+MOST_COMPARISONS = 200_000
+"""Of words with words, in the words that two texts share: beyond it what changed is not told word by word."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,8 @@ class AuditPair:
 class SwapAudit:
     """What exchanging A and B changed; the last event of an audit.
 
-    Three of its figures are means over so few texts that chance moves them. Beside each stands its error: two standard
-    errors, so that about 95 in 100 such means lie no further from what very many proposals would give. It is made of
+    Three of its figures are means over so few texts that chance moves them. Beside each stands its error: half
+    the width of the 95 % interval of a mean of so few (Student's t). It is made of
     the spread among a run's proposals. What is wrong with the scores of all of them alike is not in it, and as
     proposals of one run are not independent it is on the small side. It is None, not known, where a run has fewer than
     `FEWEST_FOR_AN_ERROR` proposals or scores that say nothing (`Scores.measured`).
@@ -79,8 +86,8 @@ class SwapAudit:
         tilt_original: mean tilt over all proposals of the original run, -1..1, above zero towards the original's A.
         tilt_swapped: the same of the swapped run, towards the same person.
         position_bias: half of their difference, -1..1: how much the person in place A was favoured by that place.
-        error_original, error_swapped: two standard errors of ``tilt_original`` and ``tilt_swapped``, 0..2.
-        chance: two standard errors of ``position_bias``, 0..2: what it may reach by chance. 0 if both runs wrote the
+        error_original, error_swapped: of ``tilt_original`` and ``tilt_swapped``, 0 or above.
+        chance: of ``position_bias``, 0 or above: what it may reach by chance. 0 if both runs wrote the
             same texts: then nothing is left to chance.
     """
 
@@ -191,7 +198,7 @@ def compare(dispute: Dispute, scorer: Scorer, original: MediationDone, swapped: 
         # The page calls a text about equal up to this gap; the two runs may lie as far apart.
         verdict = "same_scores" if abs(one - other) <= ABOUT_EQUAL else "differs"
     known = measured((*original.pool, *swapped.pool))
-    errors = [_two_standard_errors(values) if known else None for values in (tilts, towards_the_same)]
+    errors = [_error_of_the_mean(values) if known else None for values in (tilts, towards_the_same)]
     return SwapAudit(
         verdict=verdict,
         original=original,
@@ -206,7 +213,7 @@ def compare(dispute: Dispute, scorer: Scorer, original: MediationDone, swapped: 
         position_bias=bias,
         error_original=errors[0],
         error_swapped=errors[1],
-        chance=0.0 if _same_texts(original.pool, swapped.pool) else _of_half_the_difference(*errors),
+        chance=0.0 if known and _same_texts(original.pool, swapped.pool) else _of_half_the_difference(*errors),
     )
 
 
@@ -235,6 +242,9 @@ def difference(original: str, swapped: str) -> tuple[Change, ...]:
     """What two texts share and what only one of them says, by words, in the order of the texts."""
     one, other = re.findall(r"\S+\s*|\s+", original), re.findall(r"\S+\s*|\s+", swapped)
     plain, other_plain = ([word.strip() for word in words] for words in (one, other))
+    counts, other_counts = Counter(plain), Counter(other_plain)
+    if sum(count * other_counts[word] for word, count in counts.items()) > MOST_COMPARISONS:
+        return Change("original", original), Change("swapped", swapped)
     changes: list[Change] = []
     for kind, i, j, k, m in difflib.SequenceMatcher(None, plain, other_plain, autojunk=False).get_opcodes():
         if kind == "equal":
@@ -305,9 +315,12 @@ def _same_texts(original: Sequence[Candidate], swapped: Sequence[Candidate]) -> 
     return texts in (sorted(there), sorted(map(exchanged_letters, there)))
 
 
-def _two_standard_errors(values: Sequence[float]) -> float | None:
-    """Return two standard errors of the mean; None for fewer than `FEWEST_FOR_AN_ERROR` values."""
-    return None if len(values) < FEWEST_FOR_AN_ERROR else 2 * math.sqrt(variance(values) / len(values))
+def _error_of_the_mean(values: Sequence[float]) -> float | None:
+    """Return half the width of the mean's 95 % interval; None for fewer than `FEWEST_FOR_AN_ERROR` values."""
+    if len(values) < FEWEST_FOR_AN_ERROR:
+        return None
+    quantile = _QUANTILES[min(len(values) - FEWEST_FOR_AN_ERROR, len(_QUANTILES) - 1)]
+    return quantile * math.sqrt(variance(values) / len(values))
 
 
 def _of_half_the_difference(first: float | None, second: float | None) -> float | None:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 from ui.login_limits import LoginLimits
 from ui.login_page import login_page, login_policy
 from ui.page_routes import PUBLIC
+from ui.pulse import PATH as PULSE
 from ui.refusal import refuse
 from ui.request_body import RefusedBodyError, read_body
 
@@ -69,7 +70,7 @@ class LoginGate:
             await self._to_page(scope, send, token="", age=0)
         elif path == "/login" and not reading:
             await self._log_in(scope, receive, send)
-        elif self._is_known(token):
+        elif self._is_known(token, renew=path != PULSE):  # which a page asks that nobody uses
             if path == "/login":
                 await self._to_page(scope, send)
             else:
@@ -123,7 +124,7 @@ class LoginGate:
             return ""
         return found.value if found else ""
 
-    def _is_known(self, token: str) -> bool:
+    def _is_known(self, token: str, renew: bool) -> bool:
         # Looked up by its digest: how long that takes tells nothing about the tokens there are.
         digest, now = _digest(token), time.monotonic()
         used = self._logins.get(digest)
@@ -132,8 +133,9 @@ class LoginGate:
         if now - used > IDLE:
             del self._logins[digest]
             return False
-        self._logins[digest] = now
-        self._logins.move_to_end(digest)
+        if renew:
+            self._logins[digest] = now
+            self._logins.move_to_end(digest)
         return True
 
     async def _to_page(self, scope: "Scope", send: "Send", token: str | None = None, age: int | None = None) -> None:

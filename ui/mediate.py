@@ -70,7 +70,7 @@ class MediateTab:
         page.run_audit.click(self.on_audit, inputs={*page.form}, outputs=audited, **_STREAM)
         looked_at = [page.session_id, page.shown, page.address]
         changed = [*page.drawn, page.attach, page.live, page.status, *buttons, *page.typed_elsewhere]
-        page.pulse.look(self.on_look, inputs=looked_at, outputs=changed, **_QUICK)
+        page.pulse.look(self.on_look, inputs=looked_at, outputs=changed, trigger_mode="always_last", **_QUICK)
 
     def on_typed(self, values: dict[Any, Any], request: gr.Request) -> Updates:
         """Save what is typed, at once."""

@@ -47,12 +47,14 @@ class AuditPanel:
             line = status(say(language, "mediate.audit_consent", host=destination), "error")
             yield {page.status: line, page.audit_line: line}
             return
-        shown, is_kept = int(values[page.shown] or 0), False
+        # Of the round that is on the page now, whichever comes to an end before the audit does.
+        entry = drawing.shown_round(await asyncio.to_thread(desk.opened, session_id), int(values[page.shown] or 0))
+        number, is_kept = entry.number if entry is not None else 0, False
 
         def keep(found: SwapAudit) -> None:
             nonlocal is_kept
             try:
-                desk.workspace.keep_audit(session_id, found, dispute, form, shown)
+                desk.workspace.keep_audit(session_id, found, dispute, form, number)
             except SessionNotFound:
                 raise SessionDeleted from None
             is_kept = True
@@ -71,7 +73,7 @@ class AuditPanel:
                 said = status(line, "busy" if busy else "plain")
                 result: Updates = {}
                 if is_kept:
-                    result = await asyncio.to_thread(self._drawn, session_id, shown, request)
+                    result = await asyncio.to_thread(self._drawn, session_id, request)
                 elif found is not None:
                     result = {page.audit: audit_view(found, drawing.side_names(form, language), language)}
                 yield {
@@ -83,6 +85,7 @@ class AuditPanel:
                     **desk.buttons(session_id),
                 }
 
-    def _drawn(self, session_id: str, shown: int, request: gr.Request) -> Updates:
-        """Return a finished audit as every window shows it from now on."""
+    def _drawn(self, session_id: str, request: gr.Request) -> Updates:
+        """Return a finished audit as every window shows it from now on, beside the round that is shown by now."""
+        shown = self._desk.windows.shown(window_of(request), session_id)
         return {self._page.audit: kept_audit_view(self._desk.opened(session_id), shown, language_of(request))}

@@ -76,12 +76,13 @@ class CardActions:
         self._desk.save(values, form, request, typed=False)
         session = workspace.open(session_id)  # with what other windows typed in other fields
         self._desk.windows.shows(window_of(request), session_id, session.form, session.title)
-        self._desk.windows.draws_anew(window_of(request), number)
+        cards = drawn(page, session, number, language, workspace.mediations.get(session_id))
+        self._desk.windows.draws_anew(window_of(request), cards[page.shown])
         return {
             **page.fields.write(session.form),
             **beside(page, session.form, language),
             page.title: session.title,
-            **drawn(page, session, number, language, workspace.mediations.get(session_id)),
+            **cards,
             page.status: status(say(language, "mediate.restored", number=number)),
         }
 

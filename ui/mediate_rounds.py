@@ -121,7 +121,7 @@ class Rounds:
         try:
             session = await asyncio.to_thread(self._desk.opened, session_id)
         except SessionDeleted:
-            yield {self._page.live: "", self._page.board: "", self._page.plane: ""}
+            yield {self._page.live: "", self._page.board: "", self._page.plane: "", self._page.audit: ""}
             raise
         updates = await asyncio.to_thread(self._settled, session, running, window, language)
         yield {**updates, **self._desk.buttons(session_id)}

@@ -12,8 +12,15 @@ NAME_THE_SESSION = """(id, isPrivate, round) => {
   else history.replaceState(null, "", address);
 }"""
 
-# An earlier round that is looked back at is named too; 0 is the last one, which needs no name.
+# An earlier round that is looked back at is named too; 0 is the last one, which needs no name. What answers to Back or
+# Forward is named already: of quick presses, answered late, it would make new history.
 NAME_THE_ROUND = """(round) => {
+  const [followed, since] = (document.documentElement.dataset.followed ?? "").split(" ").map(Number);
+  if (since && Date.now() - since < 5000) {
+    if (followed === round) delete document.documentElement.dataset.followed;
+    return;
+  }
+  delete document.documentElement.dataset.followed;
   const address = new URL(window.location.href), named = address.searchParams;
   if (!named.has("session") || Number(named.get("round")) === Number(round)) return;
   if (round) named.set("round", round);
@@ -27,19 +34,24 @@ _FOLLOW_THE_ADDRESS = """
 const named = (name) => new URL(window.location.href).searchParams.get(name);
 const shown = (id) => document.querySelector(`#${id} :is(input, textarea)`)?.value;
 window.addEventListener("popstate", () => {
-  const round = Number(named("round"));
+  const round = Number(named("round")), { followed } = document.documentElement.dataset;
   if (named("session") !== shown("eh-session-id")) window.location.reload();
-  else if (round !== Number(shown("eh-shown"))) trigger("act", { action: "show", round });
+  else if (followed || round !== Number(shown("eh-shown"))) {
+    document.documentElement.dataset.followed = `${round} ${Date.now()}`;
+    trigger("act", { action: "show", round });
+  }
 });
 window.addEventListener("pageshow", (event) => { if (event.persisted) window.location.reload(); });
 """
 
 # A button that is disabled while a writer writes would drop the focus of whoever pressed it by keyboard: it goes to the
 # one that stands in for it, and back when that is done, unless somebody moved on. Not so after a mouse: there a space
-# scrolls the page. What is held down or pressed twice was meant for the first button: it must not stop the round.
+# scrolls the page. What is held down or pressed twice was meant for the first button: it must not stop the round. Where
+# another window began it, Stop would be under a finger that means something else: the line of status has it then.
 _KEEP_THE_FOCUS = """
 const instead = { "eh-propose": "eh-stop", "eh-stop": "eh-propose", "eh-run-audit": "eh-audit" };
 let left = null; // the button that has the keyboard's focus, or had it when it was disabled
+let pressed = null; // the one that was pressed here
 let moved = { to: null, since: 0 };
 const oneOf = (node) => (instead[node.id] ? node : null);
 document.addEventListener("focusin", ({ target }) => {
@@ -47,7 +59,7 @@ document.addEventListener("focusin", ({ target }) => {
 });
 document.addEventListener("pointerdown", () => { left = null; });
 document.addEventListener("click", ({ target, detail }) => {
-  if (!detail && target === document.activeElement) left = oneOf(target);
+  if (!detail && target === document.activeElement) left = pressed = oneOf(target);
 }, true);
 document.addEventListener("keydown", (event) => {
   const early = event.repeat || performance.now() - moved.since < 500;
@@ -59,12 +71,14 @@ const moveTo = (node) => {
   moved = { to: node, since: performance.now() };
   node.focus({ preventScroll: true });
   left = oneOf(node) ?? left;
+  pressed = null;
 };
 new MutationObserver(() => {
   const here = document.activeElement;
   if (left?.disabled) {
-    if (here === left || here === document.body) moveTo(document.getElementById(instead[left.id]));
-  } else if (left && !oneOf(here) && here.id === instead[left.id]) moveTo(left);
+    const to = left.id === "eh-propose" && left !== pressed ? "eh-status" : instead[left.id];
+    if (here === left || here === document.body) moveTo(document.getElementById(to));
+  } else if (left && !oneOf(here) && [instead[left.id], "eh-status"].includes(here.id)) moveTo(left);
 }).observe(page, { subtree: true, attributeFilter: ["disabled"] });
 """
 

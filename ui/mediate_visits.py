@@ -78,7 +78,7 @@ class Visits:
         if running is not None:
             return self._desk.nothing if running.is_watched_by(window) else {self._page.attach: to_watch(running)}
         try:
-            change = self._desk.windows.look(window, session_id)
+            change = self._desk.windows.look(window, session_id, shown)
         except SessionDeleted:
             raise
         except EvenhandError:
@@ -86,7 +86,7 @@ class Visits:
         if change is None:
             return self._desk.nothing
         # What the window has been told since it asked holds, not what it showed then.
-        return self._changed(change, self._desk.windows.shown(window, session_id, shown), window, language)
+        return self._changed(change, self._desk.windows.shown(window, session_id), window, language)
 
     def state(self, session_id: str) -> str:
         """Return a few characters that change when a window of this session should look; see `ui.pulse`."""
@@ -98,7 +98,7 @@ class Visits:
         """Return what another window did: what it typed, marked, and how its round ended."""
         page, session = self._page, change.session
         updates = drawn(page, session, shown, language)
-        if not self._desk.windows.draws(window, cards_of(page, updates), updates[page.shown]):
+        if not self._desk.windows.draws(window, cards_of(page, updates), updates[page.shown], shown):
             updates = self._desk.nothing
         if change.title_before != session.title:
             updates[page.title] = session.title

@@ -234,8 +234,10 @@ class SessionsTab:
             at = ids.index(session_id) if session_id in ids else 0
             after = [*ids[at + 1 : at + 2], *ids[at - 1 : at]]
             self._workspace.mediations.stop(session_id)
-            store.delete(session_id)
-            self._forget(session_id)
+            try:
+                store.delete(session_id)
+            finally:  # the file may be busy when its room is to be given back: the session is gone then
+                self._forget(session_id)
             view = _moved(replace(closed, deleted=session_id), f"open:{after[0]}" if after else "")
             return view, say(language, "sessions.deleted", title=title)
         return view, ""

@@ -106,12 +106,18 @@ class Windows:
         seen = self._windows.get(window)
         return seen is not None and seen.session_id != session_id
 
-    def draws(self, window: str, cards: str, shown: int) -> bool:
-        """Note the digest of what a window is told to draw, and of which round; returns whether it is anything new."""
+    def draws(self, window: str, cards: str, shown: int, asked: int | None = None) -> bool:
+        """Note the digest of what a window is told to draw, and of which round; returns whether it is anything new.
+
+        Nothing is noted, and nothing is to be drawn, where the window was told of another round than ``asked`` while
+        that was being drawn.
+        """
         with self._turn:
             seen = self._windows.get(window)
             if seen is None:
                 return True
+            if asked is not None and seen.shown != asked:
+                return False
             before, seen.cards, seen.shown = seen.cards, cards, shown
             return cards != before
 
@@ -128,10 +134,10 @@ class Windows:
                 while len(self._anew) > MOST_WINDOWS:
                     del self._anew[next(iter(self._anew))]
 
-    def shown(self, window: str, session_id: str, told: int) -> int:
-        """Return which round a window was last told to show; of a window that is not known, what it ``told``."""
+    def shown(self, window: str, session_id: str) -> int:
+        """Return which round a window was last told to show, 0 for the last one and for a window that is not known."""
         seen = self._windows.get(window)
-        return told if seen is None or seen.session_id != session_id else seen.shown
+        return 0 if seen is None or seen.session_id != session_id else seen.shown
 
     def state(self, session_id: str) -> str:
         """Return a few characters that change when a window of the session has something new to draw.
@@ -158,8 +164,10 @@ class Windows:
         with self._turn:
             self._forget(session_id)
 
-    def look(self, window: str, session_id: str) -> Change | None:
+    def look(self, window: str, session_id: str, shown: int = 0) -> Change | None:
         """Return what changed since the window last looked, or None.
+
+        ``shown`` is the round that it says it shows; it counts for a window that is not known yet.
 
         Raises:
             SessionDeleted: the session that the window shows was deleted; said once.
@@ -180,7 +188,7 @@ class Windows:
                 raise SessionDeleted
             session = self._workspace.open(session_id)
             if seen is None:
-                seen = _Seen(session_id, session.form, session.title)
+                seen = _Seen(session_id, session.form, session.title, shown=shown)
             last = _last_round(session)
             ended = last != seen.round and bool(session.rounds) and session.rounds[-1].state != "running"
             change = Change(session, seen.form, seen.title, ended)
@@ -290,7 +298,9 @@ class Windows:
             self._searched = time.monotonic()
             # A page has a session before anything is saved: such a one is not gone.
             known = {
-                seen.session_id for seen in (*self._windows.values(), *self._past.values()) if seen.version or seen.sent
+                seen.session_id
+                for seen in (*self._windows.values(), *self._past.values())
+                if seen.version or seen.sent or seen.form != Form()
             }
         with suppress(StoreError):  # it is said to whoever saves
             for session_id in known:  # in nobody's turn: these may be many

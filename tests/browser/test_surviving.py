@@ -98,6 +98,28 @@ def test_a_second_window_sees_the_stream_and_the_marks(page, browser, slow_serve
     context.close()
 
 
+def test_a_round_of_another_window_puts_no_stop_under_the_finger_of_this_one(page, browser, slow_server):
+    write_views(page)
+    choose_writer(page, slow_server.spec("endless"))
+    wait_for_saving(page)
+    page.focus("#eh-propose")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
+    page.wait_for_function("() => document.activeElement.id === 'eh-propose'")
+    context = browser.new_context()
+    second = open_page(context.new_page(), page.url)
+    propose(second)
+    page.wait_for_selector("#eh-propose:disabled")
+    page.wait_for_function("() => document.activeElement.id === 'eh-status'")
+    hung_up = len(slow_server.hung_up)
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(500)
+    assert len(slow_server.hung_up) == hung_up
+    second.click("#eh-stop")
+    page.wait_for_function("() => document.activeElement.id === 'eh-propose'")
+    context.close()
+
+
 def test_a_closed_window_does_not_leave_a_writer_at_work(browser, tmp_path, slow_server):
     from ui import running
 

@@ -126,12 +126,18 @@ def test_how_far_chance_may_carry_the_figures_is_told_from_three_proposals_on() 
     options = MediationOptions(strategy="single", count=3)
     found = result_of(model_writer(*THREE), WordScorer(), options=options)
     # Tilts 0, 0.2, 0.2 and 0, 0.1, 0.1, of three texts each: variances 0.04 / 3 and 0.01 / 3.
-    assert found.error_original == pytest.approx(2 * (0.04 / 9) ** 0.5)
-    assert found.error_swapped == pytest.approx(2 * (0.01 / 9) ** 0.5)
+    quantile = 4.302652729749462  # scipy.stats.t.ppf(0.975, 2)
+    assert found.error_original == pytest.approx(quantile * (0.04 / 9) ** 0.5, rel=1e-3)
+    assert found.error_swapped == pytest.approx(quantile * (0.01 / 9) ** 0.5, rel=1e-3)
     # Half of the difference of two means: half of the root of both variances' sum.
-    assert found.chance == pytest.approx((0.05 / 9) ** 0.5)
+    assert found.chance == pytest.approx(quantile * (0.05 / 9) ** 0.5 / 2, rel=1e-3)
     few = result_of(model_writer("dog child.|dog dog child.", "a child, a dog.|a dog, dog."), WordScorer())
     assert (few.error_original, few.error_swapped, few.chance) == (None, None, None)
+
+
+@pytest.mark.parametrize(("one", "other"), [("a b " * 500, "b a c " * 500), ("the " * 4000, "the " * 3999)])
+def test_texts_that_repeat_the_same_words_without_end_are_told_whole(one: str, other: str) -> None:
+    assert [(change.where, change.text) for change in difference(one, other)] == [("original", one), ("swapped", other)]
 
 
 def test_scores_that_say_nothing_have_no_error_either() -> None:

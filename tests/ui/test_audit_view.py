@@ -109,12 +109,12 @@ def test_what_only_one_run_says_is_marked():
         (
             "en",
             ["0.12 towards A (Ann), give or take 0.05", "towards neither", "0.06, give or take 0.09"],
-            "two standard errors",
+            "95 % interval",
         ),
         (
             "de",
             ["0,12 zu A (Ann), plus oder minus 0,05", "zu keiner Seite", "0,06, plus oder minus 0,09"],
-            "zwei Standardfehler",
+            "95-%-Intervall",
         ),
     ],
 )

@@ -1,6 +1,7 @@
 """The Mediate tab's listeners, called as Gradio does: windows that come, look, turn away, and lose their session."""
 
 import asyncio
+import threading
 import time
 from contextlib import aclosing, nullcontext
 from itertools import pairwise
@@ -338,6 +339,41 @@ def test_a_look_that_began_before_an_earlier_round_was_asked_for_does_not_take_i
     desk.propose_to_the_end()
     assert desk.act("window", action="show", round=0)[desk.page.shown] == 0
     assert desk.look("window")[desk.page.shown] == 0
+
+
+def test_an_earlier_round_that_is_asked_for_while_a_look_is_drawn_stays(desk_with):
+    class AskedMeanwhile(Workspace):
+        """A workspace in which a round is asked for in the moment after a look has read the session."""
+
+        ask = None
+
+        def open(self, session_id):
+            session = super().open(session_id)
+            if self.ask is not None:
+                ask, self.ask = self.ask, None
+                ask()
+            return session
+
+    desk = desk_with(ScriptedWriter(whole("Meet every Friday.", "Meet every Monday.")), AskedMeanwhile)
+    desk.propose_to_the_end()
+    desk.propose_to_the_end()
+    desk.tab.on_load(desk.request("window"))
+    desk.workspace.disk.rename(desk.session_id, "Another title")
+    turn = desk.tab._desk.windows.draws_anew
+    desk.workspace.ask = lambda: threading.Thread(target=turn, args=("window", 1)).start()
+    looked = desk.look("window")
+    until(lambda: desk.tab._desk.windows.shown("window", desk.session_id) == 1)
+    if desk.page.shown in looked:  # it was told before the round was asked for
+        assert looked[desk.page.shown] in (0, 1)
+    assert desk.look("window")[desk.page.shown] == 1, "the next look draws what is true"
+
+
+def test_a_window_that_the_app_does_not_know_keeps_the_round_it_shows(desk_with):
+    desk = desk_with(ScriptedWriter(whole("Meet every Friday.", "Meet every Monday.")))
+    desk.propose_to_the_end()
+    desk.propose_to_the_end()
+    looked = desk.tab.on_look(desk.session_id, 1, desk.session_id, desk.request("after a restart"))
+    assert looked[desk.page.shown] == 1
 
 
 @pytest.mark.parametrize("elsewhere", ["typed", "deleted"])

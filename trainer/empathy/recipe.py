@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mediator.encoder_prefix import prefix_of_prompts
-from mediator.errors import InputError, MissingExtraError, ModelFileError
+from mediator.errors import EvenhandError, InputError, MissingExtraError, ModelFileError
 from mediator.settings import user_path
 from trainer.empathy.best_epoch import BestEpoch, check_ratings, followed
 from trainer.empathy.config import EmpathyConfig
@@ -54,6 +54,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 Tell = Callable[[str], None]
+
+
+class WeightsNotFiniteError(EvenhandError):
+    """Training has ended with weights that are no numbers: there is nothing to save."""
 
 
 def load_training_data(config: EmpathyConfig) -> TrainingData:
@@ -247,6 +251,7 @@ def run(config: EmpathyConfig, tell: Tell = _log.info) -> dict[str, Any]:
 
     Raises:
         InputError: data are missing or damaged, there is nothing to learn from, or nothing to choose an epoch by.
+        WeightsNotFiniteError: what was learned is no numbers; nothing is saved.
         MissingExtraError, ModelFileError, NoSuchDevice: see `load_base`.
     """
     for name in ("base", "ratings"):
@@ -287,6 +292,7 @@ def _run_ranking(config: EmpathyConfig, stories: list[StoryPair], tell: Tell) ->
     if stories:
         scores_of_stories(before, stories)
     train(model, data, config, tell)
+    _require_finite(model)
     return measure(before, remembering(model), held_out, stories), model
 
 
@@ -313,7 +319,17 @@ def _run_cosine(config: EmpathyConfig, stories: list[StoryPair], tell: Tell) -> 
     regress(model, training, validation, config, tell)
     if start:
         blend_weights(model, start, config.blend)
+    _require_finite(model)
     return measure(before, remembering(model, config.prefix), groups, stories), model
+
+
+def _require_finite(model: Any) -> None:
+    for value in model.state_dict().values():
+        if not value.isfinite().all():
+            raise WeightsNotFiniteError(
+                "The training ended with weights that are no finite numbers, and nothing was saved.",
+                "Lower `learning_rate`.",
+            )
 
 
 def _declare_prefix(model: Any, config: EmpathyConfig) -> None:

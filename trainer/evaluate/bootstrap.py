@@ -45,10 +45,13 @@ def interval(
         widening: how many times as wide it shall be, each end seen from the mean, because the values are not
             independent: `trainer.evaluate.shared_views.widening`.
 
+    No end leaves the range of the values: no mean of them could lie there.
+
     Raises:
         ValueError: there are no values.
     """
-    low, high = np.percentile(_means(values, seed, weights, widening), [2.5, 97.5])
+    ends = np.percentile(_means(values, seed, weights, widening), [2.5, 97.5])
+    low, high = np.clip(ends, np.min(values), np.max(values))
     return Interval(float(low), float(high))
 
 

@@ -62,7 +62,7 @@ class Figure(Record):
             seed: of the bootstrap.
             weights: see the class; none are all the same.
             views: of each pair (`trainer.evaluate.shared_views.texts_of`), where the values are of pairs: those with a
-                common view are dependent, and the interval is wider for it. They have no weights.
+                common view are dependent, and the interval is widened where this shows. They have no weights.
         """
         present = [value for value in values if value is not None]
         if not present:
@@ -187,7 +187,7 @@ def measure_rouge(
     notes = [
         f"ROUGE F, {'with' if settings.stemmer else 'without'} stemming, the maximum over a pair's references for each "
         "of the two.",
-        *_ties(views),
+        *tie_notes(views),
     ]
     for model in models:
         add(model.name, model.answers(prompts, settings.answers, reporter_of(model.name)))
@@ -239,7 +239,7 @@ def measure_neutrality(
     rows: dict[str, dict[str, Figure]] = {}
     notes = [
         "Scores are calibrated for each view. An answer about nothing has no gap either: read it with the warmth.",
-        *_ties(views),
+        *tie_notes(views),
     ]
     for model in models:
         answers = [texts[0] for texts in model.answers(prompts, settings.answers, reporter_of(model.name))]
@@ -299,7 +299,7 @@ def measure_demographics(
         pairs=tuple(example.id for example in kept),
         rows=rows,
         settings=_settings_of(settings.answers),
-        notes=(f"{len(kept)} of {len(examples)} pairs have demographics.", *_ties(views)),
+        notes=(f"{len(kept)} of {len(examples)} pairs have demographics.", *tie_notes(views)),
     )
 
 
@@ -344,14 +344,14 @@ def _kept_likelihood(model: MeasuredModel, text: str, settings: MeasureSettings,
     return found
 
 
-def _ties(views: Sequence[Texts]) -> list[str]:
+def tie_notes(views: Sequence[Texts]) -> list[str]:
     """What a reader must know of the intervals where pairs share views; nothing where none does."""
     count = tied(views)
     if not count:
         return []
     return [
-        f"{count} of the {len(views)} pairs share a view with another one. Such pairs count as dependent, and the "
-        "intervals are wider for it."
+        f"{count} of the {len(views)} pairs share a view with another one. Such pairs count as dependent: "
+        "intervals are widened where this shows in the values, and stay somewhat too narrow."
     ]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from mediator.errors import InputError
 from trainer.dataset.data import Example
 from trainer.dataset.stats import stats_of
 from trainer.evaluate.bootstrap import Difference, paired_difference
@@ -103,6 +104,7 @@ def difference_of(
         None where a row has no such figure, or the two have no pair in common.
 
     Raises:
+        InputError: ``views`` lacks a pair of the measurement.
         ValueError: the rows were not measured on the same things.
     """
     before, after = (measurement.rows.get(row, {}).get(name) for row in (first, second))
@@ -122,7 +124,13 @@ def difference_of(
     wider = 1.0
     if views is not None and measurement.pairs:
         apart = [two - one for one, two in zip(ones, twos, strict=True)]
-        wider = widening(apart, [views[measurement.pairs[place]] for place in places])
+        pairs = [measurement.pairs[place] for place in places]
+        if missing := [pair for pair in pairs if pair not in views]:
+            raise InputError(
+                f"Pair {missing[0]!r} was measured on, but the data set has no such pair.",
+                "Give the data set that was measured on.",
+            )
+        wider = widening(apart, [views[pair] for pair in pairs])
     return paired_difference(ones, twos, seed, weights if before.weights else None, wider)
 
 

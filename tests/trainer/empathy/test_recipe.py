@@ -30,7 +30,14 @@ from trainer.empathy.figures import (  # noqa: E402
     within_rater_spearman,
 )
 from trainer.empathy.losses import correlation_loss, ranking_loss, side_loss  # noqa: E402
-from trainer.empathy.recipe import blend_weights, load_base, load_training_data, train  # noqa: E402
+from trainer.empathy.recipe import (  # noqa: E402
+    WeightsNotFiniteError,
+    blend_weights,
+    load_base,
+    load_training_data,
+    run,
+    train,
+)
 from trainer.empathy.regression import divide, regress  # noqa: E402
 from trainer.empathy.towers import LayersTower, NormTower  # noqa: E402
 
@@ -182,8 +189,8 @@ def test_an_encoder_that_tells_nothing_apart_follows_nobody() -> None:
 
 
 @pytest.mark.parametrize("objective", ["ranking", "cosine"])
-def test_weights_that_are_no_numbers_leave_the_last_epoch_and_a_sentence(
-    base: Path, ratings: Path, objective: str
+def test_weights_that_are_no_numbers_choose_no_epoch_and_are_not_saved(
+    base: Path, ratings: Path, tmp_path: Path, objective: str
 ) -> None:
     changes = {"epochs": 2, "objective": objective, "learning_rate": 1e30, "validation": 0.25}
     config, told = settings(base, ratings, held_out=0.0, **changes), list[str]()
@@ -194,6 +201,13 @@ def test_weights_that_are_no_numbers_leave_the_last_epoch_and_a_sentence(
     else:
         train(model, load_training_data(config), config, told.append)
     assert any("No epoch could be chosen: after 2 of 2 epochs" in line for line in told)
+    output = tmp_path / "output"
+    measured = {**changes, "held_out": 0.25, "output": str(output)}
+    with pytest.raises(
+        WeightsNotFiniteError, match=r"no finite numbers, and nothing was saved\. Lower `learning_rate`"
+    ):
+        run(settings(base, ratings, **measured), told.append)
+    assert not output.exists()
 
 
 @pytest.mark.parametrize("objective", ["ranking", "cosine"])

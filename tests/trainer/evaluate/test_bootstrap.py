@@ -66,6 +66,16 @@ def test_dependent_values_have_a_wider_interval_and_a_less_sure_order() -> None:
     assert unsure.opposite > sure.opposite > 0
 
 
+def test_a_widened_interval_stays_within_the_values() -> None:
+    values = [0.0] * 9 + [0.9]
+    mean, narrow, wide = 0.09, interval(values), interval(values, widening=3.0)
+    assert mean + 3 * (narrow.low - mean) < 0 == wide.low
+    assert wide.high == pytest.approx(mean + 3 * (narrow.high - mean))
+    assert interval(values, widening=30.0) == (0.0, 0.9)
+    first = [0.0] * 10
+    assert paired_difference(first, values, widening=3.0).low < 0
+
+
 def test_no_difference_has_no_order() -> None:
     assert paired_difference([1.0, 2.0], [1.0, 2.0]).opposite == 1.0
     with pytest.raises(ValueError, match=r"shorter|longer"):

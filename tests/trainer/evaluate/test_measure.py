@@ -107,27 +107,28 @@ def test_the_candidates_have_a_gap_and_a_warmth(models: list[MeasuredModel], exa
 
 
 def test_pairs_that_share_views_make_the_intervals_wider(models: list[MeasuredModel], examples: list[Example]) -> None:
-    """Each pair twice, under another name: as dependent as pairs can be."""
+    """Each pair several times, under another name: as dependent as pairs can be."""
     aged = examples[1].view_a.model_copy(update={"demographics": {"age": "70"}})
     first = [examples[0], examples[1].model_copy(update={"view_a": aged})]
-    twice = [one.model_copy(update={"id": f"{one.id} {time}"}) for time in range(2) for one in first]
-    views = [texts_of(one) for one in twice]
+    several = [one.model_copy(update={"id": f"{one.id} {time}"}) for time in range(6) for one in first]
+    views = [texts_of(one) for one in several]
     scorer = EmpathyModel.load()
     alone = replace(SETTINGS, best_of=1)
     try:
-        found = [measure_neutrality(models[:1], twice, scorer, alone, quiet)]
+        found = [measure_neutrality(models[:1], several, scorer, alone, quiet)]
     finally:
         scorer.close()
-    found.append(measure_rouge(models[:1], twice, alone, quiet))
+    found.append(measure_rouge(models[:1], several, alone, quiet))
     for measurement in found:
-        assert any("4 of the 4 pairs share a view with another one" in note for note in measurement.notes)
+        assert any("12 of the 12 pairs share a view with another one" in note for note in measurement.notes)
         for row in measurement.rows.values():
             for figure in row.values():
                 assert figure == Figure.of(figure.values, views=views)
     gap = found[0].rows[CANDIDATES]["gap"]
     assert gap.high - gap.low > 1.4 * (Figure.of(gap.values).high - Figure.of(gap.values).low) > 0
-    demographics = measure_demographics(models[:1], twice, alone, quiet)
-    assert "2 of the 2 pairs share a view with another one" in demographics.notes[1]
+    demographics = measure_demographics(models[:1], several, alone, quiet)
+    assert "6 of the 6 pairs share a view with another one" in demographics.notes[1]
+    assert "intervals are widened where this shows in the values, and stay somewhat" in demographics.notes[1]
 
 
 def test_a_likelihood_is_read_once(

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.reproduction_page import neutrality_beside_sft, on_validation
+from benchmarks.reproduction_page import figure_notes, neutrality_beside_sft, on_validation
 from benchmarks.reproduction_plan import ALWAYS, RUNS, Plan
 from mediator.schema import View
 from trainer.alignment.config import CalibrateConfig, make_config
 from trainer.dataset.data import Example
-from trainer.evaluate.measure import CANDIDATES, Figure, Measurement
+from trainer.evaluate.measure import CANDIDATES, Figure, Measurement, tie_notes
+from trainer.evaluate.shared_views import texts_of
 
 OPTIONS = {
     "base": "base",
@@ -69,6 +70,14 @@ def test_other_pairs_are_compared_with_the_views_that_they_share(examples: list[
     assert "±0.208" in text.splitlines()[-3]
     assert "words" not in text
     assert text.endswith("Counts.")
+
+
+def test_a_note_under_independent_brackets_speaks_of_the_figures_alone(examples: list[Example]) -> None:
+    views = [texts_of(examples[0])] * 2
+    found = Measurement(subject="rouge", rows={}, notes=("How.", *tie_notes(views)))
+    how, ties = figure_notes(found)
+    assert how == "How."
+    assert "count as dependent: the intervals of the figures are widened where this shows in the values" in ties
 
 
 def test_the_page_has_the_runs_that_are_asked_for_and_those_that_the_folder_holds(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import math
 
 import pytest
 
+from mediator.errors import InputError
+from mediator.schema import View
 from trainer.dataset.data import Example
 from trainer.evaluate.measure import CANDIDATES, Figure, Measurement
 from trainer.evaluate.shared_views import texts_of
@@ -95,9 +97,15 @@ def test_a_page_has_everything_and_says_what_is_not_there(examples: list[Example
 
 def test_pairs_that_share_views_are_dependent(examples: list[Example]) -> None:
     """Everything twice says no more than once: the brackets are wider by the root of two."""
-    twice = [*examples[:2], *(one.model_copy(update={"id": f"{one.id} again"}) for one in examples[:2])]
+    once = [
+        examples[0].model_copy(
+            update={"id": str(number), "view_a": View(text=f"A{number}."), "view_b": View(text=f"B{number}.")}
+        )
+        for number in range(6)
+    ]
+    twice = [*once, *(one.model_copy(update={"id": f"{one.id} again"}) for one in once)]
     views = {one.id: texts_of(one) for one in twice}
-    rows = {"base": (0.1, 0.3, 0.1, 0.3), "SFT": (0.2, 0.6, 0.2, 0.6)}
+    rows = {"base": (0.1, 0.3, 0.2, 0.5, 0.4, 0.6) * 2, "SFT": (0.2, 0.6, 0.4, 0.7, 0.5, 0.9) * 2}
     narrow, wide = ({n: {"rougeL": Figure.of(v, views=s)} for n, v in rows.items()} for s in ((), [*views.values()]))
     for name in rows:
         one, two = narrow[name]["rougeL"], wide[name]["rougeL"]
@@ -109,8 +117,10 @@ def test_pairs_that_share_views_are_dependent(examples: list[Example]) -> None:
     assert dependent.high - dependent.mean == pytest.approx(math.sqrt(2) * (alone.high - alone.mean))
     assert shown_difference(dependent) in page_of([found], twice)
     assert "Table 1" not in page_of([found], twice, composition=False)
+    with pytest.raises(InputError, match=r"Pair '0' was measured on, but the data set has no such pair"):
+        page_of([found], twice[1:])
     # An answer that was not measured takes its views with it.
-    one, other, _, again = views.values()
+    one, other, *_, again = views.values()
     some = [Figure.of((0.1, 0.3, None, 0.3), views=(one, other, each, again)) for each in (one, other)]
     assert some[0] == some[1]
 

@@ -147,14 +147,17 @@ def test_a_killed_run_goes_on_from_its_checkpoint(
         *("--vocabulary", "320", "--row", "32", "--rows", "4", "--threads", "1", "--tokens", "100000"),
     ]
     learning = forked(lambda: main([*options, "--minutes", "2", "--checkpoint-minutes", "0.005"]))
+    running = True
     try:
         waited = time.monotonic() + 100
         while not list((output / "work" / "checkpoints").glob("checkpoint-*/clock.json")):
-            assert os.waitpid(learning, os.WNOHANG) == (0, 0), "it has ended"
+            running = os.waitpid(learning, os.WNOHANG) == (0, 0)
+            assert running, "it has ended"
             assert time.monotonic() < waited
             time.sleep(0.1)
     finally:
-        os.kill(learning, signal.SIGKILL)
+        if running:
+            os.kill(learning, signal.SIGKILL)
     assert ended(learning) == -signal.SIGKILL
     kept = max(int(path.parent.name.split("-")[1]) for path in output.glob("work/checkpoints/*/clock.json"))
     assert kept > 0

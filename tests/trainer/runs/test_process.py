@@ -57,7 +57,7 @@ def test_kill_9_and_resume_give_the_same_weights_as_a_run_that_was_left_alone(tm
     settings = {
         "model": str(model),
         "dataset": str(dataset),
-        "epochs": 8,
+        "epochs": 20,  # so many that it cannot be done before it is seen at a step
         "batch_size": 1,
         "gradient_accumulation": 1,
         "learning_rate": 1e-3,

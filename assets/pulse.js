@@ -15,7 +15,7 @@ async function ask() {
   const isWatched = !document.hidden || document.querySelector("#eh-stop:enabled");
   if (asking || !session || !isWatched) return;
   asking = true;
-  let now = null; // the app is not there, or the login has ended: Gradio finds so too, says it, and loads the page anew
+  let now = null; // the app is not there, or the login has ended: Gradio finds so too, and says it
   try {
     const answer = await fetch(`/pulse?session=${encodeURIComponent(session)}`, {
       cache: "no-store", redirect: "error", signal: AbortSignal.timeout(LONGEST),
